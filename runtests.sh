@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Run the tests and the style check. Takes the active Python environment if it has what requirements.txt lists;
+# else it makes one in .venv (the first time this downloads PyTorch, on Linux several GB).
+cd "$(dirname "$0")" || exit 1
+
+for python in python python3 .venv/bin/python .venv/Scripts/python; do
+    "$python" tests/environment.py 2>/dev/null && break
+    python=
+done
+
+if [ -z "$python" ]; then
+    for base in python3 python; do
+        "$base" -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null && break
+        base=
+    done
+    [ -n "$base" ] || { echo "runtests.sh: there is no Python of 3.8 or later here" >&2; exit 1; }
+    echo "making an environment in .venv"
+    "$base" -m venv .venv || { echo "runtests.sh: 'python3 -m venv' failed; on Debian: apt install python3-venv" >&2; exit 1; }
+    python=.venv/bin/python
+    [ -x "$python" ] || python=.venv/Scripts/python
+    "$python" -m pip install -qq -r requirements.txt || { echo "runtests.sh: pip install failed" >&2; exit 1; }
+fi
+
+status=0
+"$python" -m pytest "$@" || status=1
+"$python" -m pycodestyle --max-line-length 120 . && echo "code style: no complaints" || status=1
+exit $status

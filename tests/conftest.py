@@ -1,0 +1,31 @@
+"""What pytest gives to every test: `call`, which runs your code, and seeds that are new in each run."""
+import random
+
+import pytest
+
+from tests import support
+
+
+def pytest_addoption(parser):
+    parser.addoption("--seed", type=int, metavar="N", help="repeat the random inputs of an earlier run")
+
+
+def pytest_configure(config):
+    if config.getoption("--seed") is None:
+        config.option.seed = random.SystemRandom().randrange(10 ** 6)
+
+
+@pytest.fixture(autouse=True)
+def seeds_of_this_test(request):
+    support.seeds.seed(f"{request.config.option.seed} {request.node.nodeid}")
+
+
+@pytest.fixture
+def call():
+    """Runs a function that touches lib: call(function, **inputs)."""
+    return support.call
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if terminalreporter.stats.get("failed"):
+        terminalreporter.line(f"To repeat this run with the same random inputs, add: --seed {config.option.seed}")
