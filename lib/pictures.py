@@ -1,0 +1,68 @@
+"""Pictures: grids of images, curves, and saving them."""
+import io
+from pathlib import Path
+from typing import Dict, Sequence, Union
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lib.run import write_file
+
+# Ten colours that also the colour-blind tell apart (Petroff 2021, https://arxiv.org/abs/2107.02270).
+COLORS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
+
+
+def batch_images_to_numpy(image_batch: Tensor, max_images: int = 64, padding: int = 2, normalize: bool = True
+                          ) -> np.ndarray:
+    """Lay images out in one grid, eight in a row.
+
+    Args:
+        image_batch: B,C,H,W images, of which the first max_images are taken; C is 1 or 3.
+        padding: pixels between two images.
+        normalize: stretch the values of the batch to [0, 1]; else they are cut off there.
+
+    Returns:
+        H,W,3 array with values in [0, 1], for plt.imshow.
+    """
+    from torchvision.utils import make_grid
+    grid = make_grid(image_batch.detach().cpu().float()[:max_images], padding=padding, normalize=normalize)
+    return grid.clamp(0, 1).permute(1, 2, 0).numpy()
+
+
+def save_figure(figure: Figure, path: Union[str, Path], dpi: int = 100) -> None:
+    """Save a figure as PNG, whole or not at all."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=dpi)
+    write_file(path, data.getvalue())
+
+
+def save_image_grid(images: Tensor, path: Union[str, Path], title: str, **options) -> None:
+    """Save a grid of images with a title. options: of batch_images_to_numpy."""
+    grid = batch_images_to_numpy(images, **options)
+    height, width = grid.shape[:2]
+    figure = Figure(figsize=(5, 5 * height / width + 0.4))
+    axes = figure.add_axes([0, 0, 1, 5 * height / width / figure.get_figheight()])
+    axes.imshow(grid)
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=10)
+    save_figure(figure, path, dpi=120)
+
+
+def save_curves(history: Sequence[Dict[str, float]], panels: Dict[str, Sequence[str]], path: Union[str, Path]) -> None:
+    """Draw metrics over the epochs, one panel beside the other.
+
+    Args:
+        history: a dict of metrics for each epoch.
+        panels: for each panel its label, with units, and the names of the metrics it shows.
+    """
+    figure = Figure(figsize=(4.5 * len(panels), 3.5), layout="constrained")
+    for axes, (label, names) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items()):
+        for name, color, style in zip(names, COLORS, ("-", "--", ":", "-.")):
+            axes.plot([row["epoch"] for row in history], [row[name] for row in history], style, color=color,
+                      marker="." if len(history) < 50 else "", label=name.replace("_", " ").replace(" kl", " KL"))
+        axes.set(title=label, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    save_figure(figure, path)
