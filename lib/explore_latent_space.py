@@ -1,0 +1,218 @@
+"""What a VAE has learned: where it encodes images, and what it decodes from every place of its latent space."""
+from pathlib import Path
+from typing import Any, Dict, Iterable, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor, nn
+
+from lib.digits import digit_loaders, load_digits
+from lib.pictures import COLORS, save_figure
+from lib.run import choose_device, load_checkpoint, load_part
+from lib.script import UserError
+
+Device = Union[str, torch.device]
+CLASS_COLORS = [COLORS[i] for i in (3, 7, 5, 0, 2, 1, 6, 8, 4, 9)]      # 3, 5, 8 and 4, 7, 9 lie close: unlike colours
+
+
+@torch.no_grad()
+def get_mu_logvar(model: nn.Module, test_loader: Iterable[Tuple[Tensor, Tensor]], device: Device = "cpu"
+                  ) -> Tuple[Tensor, Tensor]:
+    """Encode a whole data set.
+
+    Args:
+        model: a VAE.
+        test_loader: yields (images B,C,H,W, labels B).
+
+    Returns:
+        mu, logvar: N,L each, for the N images in the loader's order.
+    """
+    # START TODO 1.3 ########################
+    # Switch the model to evaluation mode. Go through the loader, move each batch of images to the device and
+    # encode it. Put the batches of mu, and those of logvar, one after the other in one tensor each, and return
+    # the two.
+    # BEGIN SOLUTION
+    model.eval()
+    batches = [model.encode(images.to(device)) for images, _ in test_loader]
+    all_mu, all_logvar = zip(*batches)
+    return torch.cat(all_mu), torch.cat(all_logvar)
+    # END SOLUTION
+    # END TODO 1.3 ########################
+
+
+@torch.no_grad()
+def sample_on_grid(model: nn.Module, latent0_min: float, latent0_max: float, latent1_min: float, latent1_max: float,
+                   grid_size: int, device: Device = "cpu") -> Tuple[np.ndarray, np.ndarray]:
+    """Decode the points of a regular grid over a rectangle of the latent space.
+
+    Along each latent the grid has grid_size values, from its minimum to its maximum, both included.
+
+    Args:
+        model: a VAE with two latents.
+        latent0_min, latent0_max: range of latent 0.
+        latent1_min, latent1_max: range of latent 1.
+        grid_size: points in each direction, at least 2.
+
+    Returns:
+        images: grid,grid,C,H,W array; images[i, j] is decoded from the i-th value of latent 0 and the j-th of latent 1.
+        step_size: array of 2, the distance of neighbouring values of latent 0 and of latent 1.
+    """
+    # START TODO 1.3 ########################
+    # Make the grid_size values of each latent, evenly spaced, and the distance between two of them. Combine
+    # every value of latent 0 with every value of latent 1 to latents of shape grid*grid,2 (in float32, on the
+    # device), the value of latent 1 changing fastest. Decode them, and return the images as a numpy array of
+    # shape grid,grid,C,H,W with the two step sizes.
+    # BEGIN SOLUTION
+    values0 = torch.linspace(latent0_min, latent0_max, grid_size)
+    values1 = torch.linspace(latent1_min, latent1_max, grid_size)
+    step_size = np.array([latent0_max - latent0_min, latent1_max - latent1_min]) / (grid_size - 1)
+    z = torch.cartesian_prod(values0, values1).to(device)
+    images = model.decode(z).cpu().numpy()
+    return images.reshape(grid_size, grid_size, *images.shape[1:]), step_size
+    # END SOLUTION
+    # END TODO 1.3 ########################
+
+
+def plot_latent_space(model: nn.Module, test_loader: Iterable[Tuple[Tensor, Tensor]], device: Device = "cpu",
+                      grid_size: int = 20, figure: Optional[Figure] = None) -> Figure:
+    """Draw the decoded latent space and, beside it, the encoded data set.
+
+    Args:
+        model: a VAE with two latents.
+        test_loader: yields (images B,C,H,W, labels B).
+        grid_size: decoded images in each direction.
+        figure: where to draw; a new one if not given.
+
+    Returns:
+        The figure.
+    """
+    figure = figure or Figure(figsize=(15, 7.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_latent_space(left, right, model, test_loader, device, grid_size)
+    return figure
+
+
+def draw_latent_space(left: Axes, right: Axes, model: nn.Module, test_loader: Iterable[Tuple[Tensor, Tensor]],
+                      device: Device, grid_size: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Draw the two panels of plot_latent_space.
+
+    Returns:
+        mu, sigma: N,2 arrays, the encoded means and standard deviations.
+    """
+    model.eval()
+    mu, logvar = (tensor.cpu().numpy() for tensor in get_mu_logvar(model, test_loader, device))
+    sigma = np.sqrt(np.exp(logvar))
+    labels = np.concatenate([labels.cpu().numpy() for _, labels in test_loader])
+    # The rectangle holds the codes with their uncertainty, without the outermost hundredth.
+    low, high = np.quantile(mu - sigma, 0.01, axis=0), np.quantile(mu + sigma, 0.99, axis=0)
+
+    images, step = sample_on_grid(model, low[0], high[0], low[1], high[1], grid_size, device)
+    # rows from the largest latent 1 down, columns from the smallest latent 0 up
+    canvas = images[:, ::-1, 0].transpose(1, 2, 0, 3).reshape(grid_size * images.shape[3], -1)
+    extent = (low[0] - step[0] / 2, high[0] + step[0] / 2, low[1] - step[1] / 2, high[1] + step[1] / 2)
+    left.imshow(canvas, cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto")
+    left.set_title("decoded grid, with each class's mean and mean standard deviation")
+
+    size = np.clip(40_000 / len(mu), 4, 40)         # of a point
+    for digit in np.unique(labels):
+        mine = labels == digit
+        center, spread = mu[mine].mean(0), sigma[mine].mean(0)
+        left.errorbar(*center, xerr=spread[0], yerr=spread[1], color="blue", linewidth=2,
+                      path_effects=[patheffects.withStroke(linewidth=3.5, foreground="white")])
+        color = CLASS_COLORS[digit]
+        right.scatter(*mu[mine].T, s=size, linewidths=0, alpha=0.6, color=color, label=str(digit))
+        for axes, outline in ((left, "white"), (right, "black")):
+            axes.annotate(str(digit), center, (5, 4), textcoords="offset points", color=color, fontsize=15,
+                          fontweight="bold", path_effects=[patheffects.withStroke(linewidth=2, foreground=outline)])
+    right.set_title("encoded test set: the mean of each image, by class (frame: the grid)")
+    right.legend(title="class", markerscale=(60 / size) ** 0.5, loc="upper left", bbox_to_anchor=(1, 1))
+    right.add_patch(Rectangle(low, *(high - low), fill=False, label="grid"))
+    left.set(xlim=extent[:2], ylim=extent[2:])
+    for axes in (left, right):
+        axes.set(xlabel="latent 0", ylabel="latent 1")
+    return mu, sigma
+
+
+def load_run(folder: Union[str, Path], device: Device) -> Tuple[nn.Module, Dict[str, Any]]:
+    """The model of a run, and its checkpoint.
+
+    Raises:
+        UserError: there is no VAE of a two-dimensional latent space.
+    """
+    checkpoint = load_checkpoint(folder, device)
+    settings = checkpoint["settings"]
+    if not {"hidden_size", "latent_size", "dataset", "kl_loss_weight"} <= settings.keys():
+        raise UserError(f"{folder} is not a run of run_vae_training.py")
+    if settings["latent_size"] != 2:
+        raise UserError(f"the latent space of {folder} has {settings['latent_size']} dimensions, and only one of 2 can "
+                        "be drawn: train with --latent_size 2")
+    from lib.model_vae import VAE                   # here: whoever tests this module needs no VAE
+    try:
+        model = VAE(hidden_size=settings["hidden_size"], latent_size=2)
+    except (TypeError, RuntimeError):
+        raise UserError(f"the checkpoint in {folder} is damaged: a hidden size of {settings['hidden_size']}")
+    load_part(model, checkpoint, "model", folder)
+    return model.to(device), checkpoint
+
+
+def compare_runs(folders: Sequence[Union[str, Path]], data_dir: Union[str, Path], device: Device, grid_size: int,
+                 figure: Figure) -> None:
+    """Draw several runs side by side, with their numbers: the decoded grid above, the encoded test set below.
+
+    Reconstruction and KL are those of the last epoch on the test set, in nats per image. The spread is the standard
+    deviation of the encoded means, over all images and both latents, beside the median sigma of an encoded image.
+    """
+    panels = figure.subplots(2, len(folders), squeeze=False).T
+    for folder, (above, below) in zip(folders, panels):
+        model, checkpoint = load_run(folder, device)
+        digits = load_digits(checkpoint["settings"]["dataset"], data_dir)
+        mu, sigma = draw_latent_space(above, below, model, digit_loaders(digits, 1000, device)[1], device, grid_size)
+        last, spread = checkpoint["history"][-1], np.sqrt(mu.var(axis=0).mean())
+        above.set_title(f"KL weight {checkpoint['settings']['kl_loss_weight']:g}\n"
+                        f"reconstruction {last['test_reconstruction']:.1f}, KL {last['test_kl']:.2f}\n"
+                        f"spread of the means {spread:.2f}, median sigma {np.median(sigma):.2g}")
+        below.set_title("encoded test set")
+    for axes in figure.axes[:-1]:                   # one legend is enough
+        if axes.get_legend():
+            axes.get_legend().remove()
+
+
+def run_plot_latent_space(args: Any) -> Path:
+    """All that plot_latent_space.py does.
+
+    Args:
+        args: the flags.
+
+    Returns:
+        The picture's path.
+    """
+    if args.show:
+        import matplotlib.pyplot as plt
+        try:
+            plt.close(plt.figure())
+        except Exception:                           # each backend fails in its own way
+            plt.switch_backend("agg")
+        if plt.get_backend().lower() == "agg":
+            raise UserError("--show: no window can be opened here; without --show the picture is saved to a file")
+    device = choose_device(args.device)
+    figure_class = plt.figure if args.show else Figure
+    if args.compare:
+        path = Path("kl_comparison.png")
+        figure = figure_class(figsize=(5.5 * len(args.compare), 11.5), layout="constrained")
+        compare_runs([f"results_kl{weight}" for weight in args.compare], args.data_dir, device, args.grid_size,
+                     figure)
+    else:
+        folder = Path(args.output_dir or f"results_kl{args.kl_loss_weight}")
+        path = folder / "latent_space.png"
+        model, checkpoint = load_run(folder, device)
+        digits = load_digits(checkpoint["settings"]["dataset"], args.data_dir)
+        figure = plot_latent_space(model, digit_loaders(digits, 1000, device)[1], device, args.grid_size,
+                                   figure_class(figsize=(15, 7.5), layout="constrained"))
+    save_figure(figure, path)
+    if args.show:
+        plt.show()
+    return path

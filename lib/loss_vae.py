@@ -1,0 +1,51 @@
+"""The loss of the variational autoencoder: the negative evidence lower bound (Kingma & Welling 2014, equation 3).
+
+Two forces: the reconstruction term wants each image to come back as it was, the KL term wants each q(z | x) to
+stay the prior N(0, 1). Their sum is an upper bound of -log p(x), so a smaller loss means a model under which
+the data is more probable.
+"""
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class VAELoss(nn.Module):
+    """Reconstruction term plus weighted KL term, both summed over the batch.
+
+    Args:
+        kl_loss_weight: factor of the KL term. 1 is the bound itself, others are the beta of the beta-VAE
+            (Higgins et al. 2017).
+    """
+
+    def __init__(self, kl_loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.kl_loss_weight = kl_loss_weight
+
+    def forward(self, x_reconstructed: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        """Compute the loss of a batch.
+
+        reconstruction: -log p(x | z), the binary cross entropy between the pixels x and the probabilities
+            x_reconstructed.
+        KL: the divergence KL(N(mu, sigma²) || N(0, 1)) with sigma² = exp(logvar); docs/kl_divergence.md derives it.
+
+        Why sums and not means: log p(x | z) of an image is the sum over its pixels, the KL of its latents the sum over
+        latents. A mean over C*H*W pixels would divide one force by 784 and the other by L, which weights the KL term
+        hundreds of times too high. (Over the batch a mean would do as well: it scales both alike.)
+
+        Args:
+            x_reconstructed: B,C,H,W with values in (0, 1).
+            x: B,C,H,W with values in [0, 1], not rounded to 0 or 1.
+            mu, logvar: B,L each.
+
+        Returns:
+            A scalar, in nats: the sum over the batch.
+        """
+        # START TODO 1.2 ########################
+        # Compute the binary cross entropy, summed over all pixels and images, and the KL divergence, summed
+        # over all latents and images. Return the first plus self.kl_loss_weight times the second.
+        # BEGIN SOLUTION
+        reconstruction = F.binary_cross_entropy(x_reconstructed, x, reduction="sum")
+        kl = -0.5 * torch.sum(1 + logvar - mu ** 2 - torch.exp(logvar))
+        return reconstruction + self.kl_loss_weight * kl
+        # END SOLUTION
+        # END TODO 1.2 ########################

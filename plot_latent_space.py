@@ -1,0 +1,32 @@
+"""Draw the latent space of a trained VAE: the decoded grid and the encoded test set.
+
+    python plot_latent_space.py                         # of the run in results_kl1.0/, saved there
+    python plot_latent_space.py --kl_loss_weight 30     # of the run in results_kl30.0/
+    python plot_latent_space.py --compare 0 1 30        # three runs side by side, in kl_comparison.png
+"""
+import sys
+
+from lib.script import Parser, integer, number, run_script
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--kl_loss_weight", type=number(0, 1e6), default=1.0,
+                       help="the weight that the model was trained with (default: %(default)s)")
+    which.add_argument("--output_dir", metavar="DIR", help="folder of the run (default: results_kl#, # the weight)")
+    which.add_argument("--compare", type=number(0, 1e6), nargs="+", metavar="WEIGHT",
+                       help="draw the runs of these weights side by side")
+    parser.add_argument("--data_dir", default="data", metavar="DIR", help="where MNIST lies (default: %(default)s)")
+    parser.add_argument("--grid_size", type=integer(2, 100), default=20,
+                        help="decoded images in each direction (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    parser.add_argument("--show", action="store_true", help="open a window too")
+    args = parser.parse_args()
+
+    from lib.explore_latent_space import run_plot_latent_space
+    print(f"the latent space is in {run_plot_latent_space(args)}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
