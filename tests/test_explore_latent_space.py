@@ -1,0 +1,186 @@
+"""Task 1.3: get_mu_logvar and sample_on_grid, in lib/explore_latent_space.py."""
+import numpy as np
+import torch
+from torch import nn
+
+from tests.support import assert_close, close, fail, fresh, run_this_file, same_numbers, task, unpack, words
+
+C, H, W, GRID = 2, 3, 4, 5  # sizes that differ, so that axes in the wrong order show
+PIXELS = C * H * W
+BATCHES = 60, 60, 17        # images in each batch
+RANGES = {"latent0_min": -2.5, "latent0_max": 1.0, "latent1_min": 0.5, "latent1_max": 6.0}
+
+
+class KnownVAE(nn.Module):
+    """Stands for the VAE of task 1.1, which need not be filled in: each half is one linear layer with given weights.
+
+    In training mode it encodes into half of mu and logvar, and a sample is 1 more than mu: what a test can recognise.
+    """
+
+    def __init__(self, encoder, decoder):
+        super().__init__()
+        self.in_channels, self.in_height, self.in_width = decoder.shape[1] // (H * W), H, W
+        self.latent_size = len(decoder)
+        self.encoder, self.decoder = nn.Parameter(torch.tensor(encoder)), nn.Parameter(torch.tensor(decoder))
+
+    def encode(self, x):
+        mu, logvar = (x.reshape(len(x), PIXELS) @ self.encoder).chunk(2, 1)
+        return (mu / 2, logvar / 2) if self.training else (mu, logvar)
+
+    def reparameterize(self, mu, logvar):
+        return mu + 1 if self.training else mu
+
+    def decode(self, z):
+        return (z @ self.decoder).sigmoid().reshape(-1, self.in_channels, H, W)
+
+    def forward(self, x):
+        return (x, *self.encode(x))  # what it decodes is not looked at
+
+
+# The functions that touch lib
+
+def encode_all(images, labels, encoder, decoder, seed):
+    from lib.explore_latent_space import get_mu_logvar
+    torch.manual_seed(seed)
+    loader = list(zip(torch.tensor(images).split(BATCHES), torch.tensor(labels).split(BATCHES)))
+    result = get_mu_logvar(KnownVAE(encoder, decoder).train(), loader, device="cpu")
+    return {"result": result, "are_tensors": all(isinstance(part, torch.Tensor) for part in result)}
+
+
+def decode_grid(encoder, decoder):
+    from lib.explore_latent_space import sample_on_grid
+    result = sample_on_grid(KnownVAE(encoder, decoder).eval(), grid_size=GRID, device="cpu", **RANGES)
+    return {"result": result, "is_array": isinstance(result[0], np.ndarray)}
+
+
+# What is expected, in float64
+
+def random_weights(latents):
+    rng = np.random.default_rng(fresh())
+    return {"encoder": rng.normal(0, 0.5, (PIXELS, 2 * latents)).astype(np.float32),
+            "decoder": rng.normal(0, 0.5, (latents, PIXELS)).astype(np.float32)}
+
+
+def looks_sampled(got, mu, logvar):
+    """Whether these are draws from N(mu, sigma²), to within six standard errors of their standard deviation."""
+    noise = (got - mu) / np.exp(logvar / 2)
+    return abs(noise.std() - 1) < 6 / (2 * noise.size) ** 0.5
+
+
+def decode(decoder, values0, values1):
+    """images[i, j] from the i-th of values0 and the j-th of values1."""
+    z = np.stack(np.meshgrid(values0, values1, indexing="ij"), axis=-1)
+    images = 1 / (1 + np.exp(-z @ decoder.astype(np.float64)))
+    return images.reshape(len(values0), len(values1), -1, H, W)
+
+
+def run_grid(call, weights):
+    got = call(decode_grid, **weights)
+    result = got["result"]
+    if not isinstance(result, list) or len(result) != 2:
+        fail("What sample_on_grid returns", "images, step_size", words(result), [], GRID_DOCS)
+    return got["is_array"], result[0], result[1]
+
+
+GRID_DOCS = "the docstring of sample_on_grid"
+
+
+# The tests
+
+@task("1.3")
+def test_mu_and_logvar_of_a_data_set(call):
+    """mu and logvar of all images, in the loader's order, as the encoder gives them in evaluation mode."""
+    rng = np.random.default_rng(fresh())
+    n, weights = sum(BATCHES), random_weights(3)
+    images, labels = rng.random((n, C, H, W), dtype=np.float32), rng.integers(0, 10, n)
+    got = call(encode_all, images=images, labels=labels, seed=fresh(), **weights)
+    mu, logvar = np.split(images.reshape(n, PIXELS).astype(np.float64) @ weights["encoder"], 2, axis=1)
+    sigma = np.exp(logvar / 2)
+
+    result = got["result"]
+    some = result[0] if isinstance(result, list) and result else None
+    parts = unpack(result, "get_mu_logvar", [
+        ("this is only the first batch", close(some, mu[:BATCHES[0]])),
+        ("this is only the last batch", close(some, mu[-BATCHES[-1]:])),
+        ("the last batch, which is smaller, is missing", close(some, mu[:-BATCHES[-1]])),
+        ("the batches are in a list, join them to one tensor", isinstance(some, list)),
+        ("the tensor is transposed", close(some, mu.T)),
+    ], mu=(n, 3), logvar=(n, 3))
+    hints = [(mistake, close(parts, given)) for mistake, given in [
+        ("mu is returned twice", [mu, mu]),
+        ("logvar is returned twice", [logvar, logvar]),
+        ("the order is mu, logvar, not logvar, mu", [logvar, mu]),
+        ("this is the standard deviation, not logvar", [mu, sigma]),
+        ("this is the variance, not logvar", [mu, sigma ** 2]),
+        ("the model is still in training mode: model.eval() is missing", [mu / 2, logvar / 2]),
+    ]] + [
+        ("these are the right numbers in another order, that of the loader must stay",
+         same_numbers(parts[0], mu) and same_numbers(parts[1], logvar)),
+        ("these are samples of q(z | x), not its means",
+         close(parts[0], mu / 2 + 1) or looks_sampled(parts[0], mu, logvar)),
+    ]
+    for name, part, expected in zip(("mu", "logvar"), parts, (mu, logvar)):
+        assert_close(part, expected, f"{name} from get_mu_logvar", hints, read="the docstring of get_mu_logvar")
+    if not got["are_tensors"]:
+        fail("What get_mu_logvar returns", "two tensors", "arrays", [], "the docstring of get_mu_logvar")
+
+
+@task("1.3")
+def test_images_of_the_grid(call):
+    """images[i, j] comes from the i-th value of latent 0 and the j-th of latent 1, evenly from minimum to maximum."""
+    weights = random_weights(2)
+    decoder = weights["decoder"]
+    is_array, images, _ = run_grid(call, weights)
+    (low0, high0), (low1, high1) = ends = [(RANGES[f"latent{i}_min"], RANGES[f"latent{i}_max"]) for i in (0, 1)]
+    values0, values1 = (np.linspace(low, high, GRID) for low, high in ends)
+    expected = decode(decoder, values0, values1)
+    swapped = decode(decoder[::-1], values0, values1)
+    hints = [
+        ("the axes of the grid are swapped: the first is latent 0, the second is latent 1", expected.swapaxes(0, 1)),
+        ("the two numbers of each z are swapped: first latent 0, then latent 1", swapped),
+        ("the two numbers of each z are swapped: first latent 0, then latent 1", swapped.swapaxes(0, 1)),
+        ("the axis of latent 0 is flipped: it goes from the minimum to the maximum", expected[::-1]),
+        ("the axis of latent 1 is flipped: it goes from the minimum to the maximum", expected[:, ::-1]),
+        ("both axes are flipped: they go from the minimum to the maximum", expected[::-1, ::-1]),
+        ("the axes of the grid are swapped and one is flipped", expected.swapaxes(0, 1)[::-1]),
+        ("the axes of the grid are swapped and one is flipped", expected.swapaxes(0, 1)[:, ::-1]),
+        ("the images are not yet arranged in a grid", expected.reshape(GRID * GRID, C, H, W)),
+        ("these are the right numbers in another shape or in wrong places: a reshape or a transpose mixes them",
+         same_numbers(images, expected)),
+    ]
+    centres = [low + (np.arange(GRID) + 0.5) * (high - low) / GRID for low, high in ends]
+    hints += [(f"this is a wrong range: {mistake}", decode(decoder, *given)) for mistake, given in [
+        ("the maximum is left out", [np.linspace(low, high, GRID, endpoint=False) for low, high in ends]),
+        ("minimum and maximum are left out, these are the centres of cells", centres),
+        ("that of latent 0 is used for both", (values0, values0)),
+        ("that of latent 1 is used for both", (values1, values1)),
+        ("that of latent 0 and that of latent 1 are exchanged", (values1, values0)),
+        ("minimum and maximum of different latents are combined",
+         (np.linspace(low0, low1, GRID), np.linspace(high0, high1, GRID))),
+    ] + [(f"it is always from {-end} to {end}", [np.linspace(-end, end, GRID)] * 2) for end in (1, 2, 3)]]
+    assert_close(images, expected, "The images from sample_on_grid", hints, read=GRID_DOCS)
+    if not is_array:
+        fail("The images from sample_on_grid", "a numpy array", "something else", [], GRID_DOCS)
+    weights["decoder"] = decoder[:, :H * W]
+    images = run_grid(call, weights)[1]
+    assert_close(images, expected[:, :, :1], "The images from sample_on_grid, of one channel", [
+        ("an axis is lost: squeeze() removes the only channel", np.ndim(images) == 4)], read=GRID_DOCS)
+
+
+@task("1.3")
+def test_step_size_of_the_grid(call):
+    """The step sizes are the distances of neighbouring values of latent 0 and of latent 1."""
+    _, _, step_size = run_grid(call, random_weights(2))
+    spans = np.array([RANGES["latent0_max"] - RANGES["latent0_min"], RANGES["latent1_max"] - RANGES["latent1_min"]])
+    expected = spans / (GRID - 1)
+    assert_close(step_size, expected, "step_size from sample_on_grid", [
+        ("this is a wrong step: grid_size values have grid_size - 1 steps between them", spans / GRID),
+        ("this is a wrong step: the two are swapped", expected[::-1]),
+        ("this is a wrong step: it is negative", -expected),
+        ("this is the whole range, not one step", spans),
+        ("this is a single number, a step for each latent belongs here", np.size(step_size) == 1),
+    ], read=GRID_DOCS)
+
+
+if __name__ == "__main__":
+    run_this_file(__file__)

@@ -1,0 +1,201 @@
+"""Task 1.2: the loss of the VAE, in lib/loss_vae.py."""
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support import assert_close, fail, fresh, gradients, run_this_file, task, words
+
+B, C, H, W, L = 5, 2, 3, 4, 3
+
+
+# The function that touches lib
+
+def loss(weight, x_reconstructed, x, mu, logvar):
+    """The loss, and its gradients with respect to x_reconstructed, mu and logvar."""
+    from lib.loss_vae import VAELoss
+    x_reconstructed, mu, logvar = (torch.tensor(array, requires_grad=True) for array in (x_reconstructed, mu, logvar))
+    value = VAELoss(kl_loss_weight=weight)(x_reconstructed, torch.tensor(x), mu, logvar)
+    return {"loss": value, "is_tensor": isinstance(value, torch.Tensor),
+            "gradients": gradients(value, 1, [x_reconstructed, mu, logvar])}
+
+
+# What is expected, in float64
+
+def random_inputs():
+    """Grey images, and latents that are far from the prior."""
+    rng = np.random.default_rng(fresh())
+    x_reconstructed, x = rng.uniform(0.05, 0.95, (2, B, C, H, W))
+    mu, logvar = rng.normal(1, 1, (B, L)), rng.normal(-0.5, 1.5, (B, L))
+    return {name: array.astype(np.float32) for name, array in
+            (("x_reconstructed", x_reconstructed), ("x", x), ("mu", mu), ("logvar", logvar))}
+
+
+def cross_entropy(probability, target):
+    """-log of the probability that the model gives to a pixel; as in PyTorch, no logarithm is less than -100."""
+    with np.errstate(divide="ignore"):
+        white, black = (np.maximum(np.log(p), -100) for p in (probability, 1 - probability))
+    return -target * white - (1 - target) * black
+
+
+def log_normal(z, mu, sigma):
+    return -np.log(sigma * (2 * np.pi) ** 0.5) - ((z - mu) / sigma) ** 2 / 2
+
+
+def divergence(mu, sigma, other_mu, other_sigma):
+    """KL(N(mu, sigma²) || N(other_mu, other_sigma²)) by its definition: the mean of log q(z) - log p(z) over z from q.
+
+    The two logarithms are quadratic in z, so that three points and weights of Gauss and Hermite give the mean exactly.
+    """
+    points, weights = np.polynomial.hermite_e.hermegauss(3)
+    z = mu[..., None] + sigma[..., None] * points
+    log_q, log_p = (log_normal(z, np.expand_dims(m, -1), np.expand_dims(s, -1))
+                    for m, s in ((mu, sigma), (other_mu, other_sigma)))
+    return (log_q - log_p) @ weights / weights.sum()
+
+
+def terms(x_reconstructed, x, mu, logvar):
+    """Both terms, and what known mistakes make of each: two lists of pairs (mistake, value), the right one first."""
+    x_reconstructed, x, mu, logvar = (np.asarray(a, dtype=np.float64) for a in (x_reconstructed, x, mu, logvar))
+    pixels = cross_entropy(x_reconstructed, x)
+    logits_given = np.log1p(np.exp(x_reconstructed)) - x * x_reconstructed
+    squared, absolute = (x_reconstructed - x) ** 2, np.abs(x_reconstructed - x)
+    reconstructions = [
+        ("", pixels.sum()),
+        ("the cross entropy is averaged over all pixels, it must be summed", pixels.mean()),
+        ("the cross entropy is averaged over the batch, it must be summed", pixels.sum() / len(x)),
+        ("the cross entropy is averaged over the pixels, it must be summed", pixels.sum() / x[0].size),
+        ("the arguments of the cross entropy are swapped: x_reconstructed is the probability, x the target",
+         cross_entropy(x, x_reconstructed).sum()),
+        ("the cross entropy is computed on binarised targets, x must not be rounded",
+         cross_entropy(x_reconstructed, x.round()).sum()),
+        ("this is the cross entropy with logits, but x_reconstructed holds probabilities", logits_given.sum()),
+        ("this is the mean cross entropy with logits, but x_reconstructed holds probabilities", logits_given.mean()),
+        ("this is the squared error in place of the cross entropy", squared.sum()),
+        ("this is the mean squared error in place of the cross entropy", squared.mean()),
+        ("this is the absolute error in place of the cross entropy", absolute.sum()),
+        ("this is the mean absolute error in place of the cross entropy", absolute.mean()),
+        ("the cross entropy has the wrong sign", -pixels.sum()),
+        ("half of the cross entropy is missing, the part of the black pixels", -(x * np.log(x_reconstructed)).sum()),
+        ("the cross entropy is missing", 0.0),
+    ]
+    variance, sigma = np.exp(logvar), np.exp(logvar / 2)
+    kl = divergence(mu, sigma, 0, 1)
+    kl_terms = [
+        ("", kl.sum()),
+        ("the KL term has the wrong sign", -kl.sum()),
+        ("the KL term lacks its factor of one half", 2 * kl.sum()),
+        ("the KL term lacks its factor of one half and has the wrong sign", -2 * kl.sum()),
+        ("the KL term is averaged over all latents and images, it must be summed", kl.mean()),
+        ("the KL term is averaged over the batch, it must be summed", kl.sum() / len(mu)),
+        ("the KL term is averaged over the latents, it must be summed", kl.sum() / mu.shape[1]),
+        ("the KL term lacks the 1 in its sum", (kl + 0.5).sum()),
+        ("the 1 in the KL term has the wrong sign", (kl + 1).sum()),
+        ("the 1 in the KL term is subtracted once in all, not for each latent of each image", (kl + 0.5).sum() - 0.5),
+        ("the KL term has the standard deviation where the variance belongs", (kl + (sigma - variance) / 2).sum()),
+        ("the KL term has the square of the variance where the variance belongs",
+         (kl + (variance ** 2 - variance) / 2).sum()),
+        ("the KL term takes logvar for the logarithm of the standard deviation, it is that of the variance",
+         divergence(mu, variance, 0, 1).sum()),
+        ("the KL term has logvar itself where the variance exp(logvar) belongs", (kl + (logvar - variance) / 2).sum()),
+        ("the variance is missing in the KL term", (kl - variance / 2).sum()),
+        ("logvar is missing in the KL term", (kl + logvar / 2).sum()),
+        ("logvar has the wrong sign in the KL term", (kl + logvar).sum()),
+        ("mu is not squared in the KL term", (kl + (mu - mu ** 2) / 2).sum()),
+        ("mu² is missing in the KL term", (kl - mu ** 2 / 2).sum()),
+        ("mu² has the wrong sign in the KL term", (kl - mu ** 2).sum()),
+        ("the KL divergence is reversed, this is KL(N(0, 1) || N(mu, sigma²))",
+         divergence(np.zeros_like(mu), np.ones_like(mu), mu, sigma).sum()),
+        ("mu and logvar are swapped in the KL term", divergence(logvar, np.exp(mu / 2), 0, 1).sum()),
+    ]
+    return reconstructions, kl_terms
+
+
+def known_mistakes(weight, reconstructions, kl_terms):
+    """Totals that known mistakes give: one of the weight, else one in either term, else one in each."""
+    (_, reconstruction), (_, kl) = reconstructions[0], kl_terms[0]
+    mistakes = [
+        ("the weight is ignored", reconstruction + kl),
+        ("the weight is squared", reconstruction + weight ** 2 * kl),
+        ("the weight is on the wrong term, it belongs to the KL term", weight * reconstruction + kl),
+        ("the weight is on both terms, it belongs to the KL term alone", weight * (reconstruction + kl)),
+        ("the reconstruction is weighted too, by 1 - weight", (1 - weight) * reconstruction + weight * kl),
+        ("the KL term is divided by the weight", reconstruction + kl / weight),
+        ("the KL term is missing", reconstruction),
+    ] if weight else [
+        ("weight 0 is taken for 1 (`weight or 1`?)", reconstruction + kl),
+        ("the weight is on the wrong term, it belongs to the KL term", kl),
+        ("the reconstruction is missing, or weighted too", 0.0),
+    ]
+    mistakes += [("the loss is averaged over the batch, it must be summed", (reconstruction + weight * kl) / B),
+                 ("the loss has the wrong sign", -reconstruction - weight * kl)]
+    pairs = sorted(product(reconstructions, kl_terms), key=lambda pair: bool(pair[0][0]) + bool(pair[1][0]))
+    return mistakes + [(" and ".join(filter(None, names)), one + weight * other)
+                       for names, (one, other) in (zip(*pair) for pair in pairs[1:])]
+
+
+def check_loss(call, weight, inputs):
+    """Compare the loss; give back its gradients."""
+    got = call(loss, weight=weight, **inputs)
+    value, is_tensor = got["loss"], got["is_tensor"]
+    if not is_tensor or np.ndim(value):
+        fail("The loss", "a tensor with one number", words(value) + ("" if is_tensor else ", not a tensor"), [
+            ("a result without gradient: item(), float() and numpy() leave PyTorch's graph", isinstance(value, float)),
+            ("a sum is missing: over the pixels, the latents or the batch", is_tensor)], READ)
+    reconstructions, kl_terms = terms(**inputs)
+    assert_close(value, reconstructions[0][1] + weight * kl_terms[0][1], f"The loss with kl_loss_weight={weight}",
+                 [("a logarithm of 0 was taken, of a pixel or a variance", not np.isfinite(value))]
+                 + known_mistakes(weight, reconstructions, kl_terms), read=READ)
+    return got["gradients"]
+
+
+READ = "the docstring of VAELoss.forward, and docs/kl_divergence.md"
+
+
+# The tests
+
+@task("1.2")
+@pytest.mark.parametrize("weight", [3.0, 0.7, 0.0])
+def test_loss(call, weight):
+    """The loss is the binary cross entropy plus kl_loss_weight times the KL divergence, each summed over everything."""
+    check_loss(call, weight, random_inputs())
+
+
+@task("1.2")
+def test_loss_of_a_single_number(call):
+    """Nothing changes where a batch is one image, an image one pixel and the latent space one-dimensional."""
+    check_loss(call, 3.0, {name: array[(slice(1),) * array.ndim] for name, array in random_inputs().items()})
+
+
+@task("1.2")
+def test_loss_of_black_and_white_pixels(call):
+    """Pixels may be exactly 0 and 1, as most pixels of a digit are."""
+    inputs = random_inputs()
+    check_loss(call, 3.0, dict(inputs, x=inputs["x"].round()))
+
+
+@task("1.2")
+def test_gradients(call):
+    """The gradients are those of both terms: nothing is detached between the inputs and the loss."""
+    inputs, weight = random_inputs(), 3.0
+    for_x, for_mu, for_logvar = check_loss(call, weight, inputs)
+    x_reconstructed, x, mu, logvar = (array.astype(np.float64) for array in inputs.values())
+    without = not for_x.any() and not for_mu.any() and not for_logvar.any()
+    assert_close(for_x, (x_reconstructed - x) / (x_reconstructed * (1 - x_reconstructed)),
+                 "The gradient of the loss with respect to x_reconstructed", [
+                     ("a result without gradient: item(), detach(), numpy() and no_grad cut it off", without),
+                     ("x_reconstructed is detached, the decoder would not learn", not for_x.any()),
+                 ], rtol=1e-3, read=READ)
+    assert_close(for_mu, weight * mu, f"The gradient of the loss with respect to mu, with kl_loss_weight={weight}", [
+        ("mu is detached, the KL term would not pull the means to 0", not for_mu.any())], rtol=1e-3, read=READ)
+    variance = np.exp(logvar)
+    assert_close(for_logvar, weight * (variance - 1) / 2,
+                 f"The gradient of the loss with respect to logvar, with kl_loss_weight={weight}", [
+                     ("logvar is detached, the KL term would not pull sigma to 1", not for_logvar.any()),
+                     ("the variance is detached in the KL term", np.full((B, L), -weight / 2)),
+                     ("logvar itself is detached in the KL term", weight * variance / 2)], rtol=1e-3, read=READ)
+
+
+if __name__ == "__main__":
+    run_this_file(__file__)
