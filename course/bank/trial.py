@@ -1,0 +1,148 @@
+"""Try a case: put its code into a copy of the project, run the student tests there, judge what they say.
+
+Each case runs in a process of its own. Where the system can fork, that is cut off from a server that has imported torch
+already, which saves most of the time.
+"""
+import gc
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import tempfile
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Sequence, Tuple
+
+from course import handout
+from course.bank import BankError, Case
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE = 300  # seconds after which a case is given up
+Results = Dict[str, Tuple[str, str]]  # for each test its task, and what it said: "" if it passed
+
+
+class Verdict(NamedTuple):
+    """What came of a case. flaw is why it is not in order, "" if it is."""
+    case: Case
+    caught: bool  # a test of its task fails
+    named: bool  # and says what it must
+    flaw: str
+
+
+def build(folder: Path, gaps: Dict[str, str], place: str = "") -> None:
+    """Write lib, tests and setup.cfg into a folder, with code in the gaps of these names. Raises BankError."""
+    shutil.copytree(str(ROOT / "tests"), str(folder / "tests"), ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(str(ROOT / "setup.cfg"), str(folder))
+    (folder / "lib").mkdir()
+    left = dict(gaps)
+    for path in sorted((ROOT / "lib").glob("*.py")):
+        name = f"lib/{path.name}"
+        text = "".join(
+            textwrap.indent(left.pop(piece.name), piece.indent) + "\n"
+            if isinstance(piece, handout.Gap) and piece.name in left else getattr(piece, "region", piece)
+            for piece in handout.split(name, handout.read_source(ROOT, name)))
+        (folder / name).write_bytes(text.encode())
+    if left:
+        raise BankError(f"{place}: there is no gap named {', '.join(left)}")
+
+
+def run_tests(folder: Path, seeds: Sequence[int]) -> List[Results]:
+    """Run the student tests in a folder, in a process of their own, once with each seed; ends short if that dies."""
+    with_fork = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if with_fork else "spawn")
+    if with_fork:
+        context.set_forkserver_preload(["pytest", "torch", "torch.distributions", "torchvision", "matplotlib.figure"])
+    report = folder / "report.jsonl"
+    report.touch()
+    process = context.Process(target=_run_tests_here, args=(str(folder), list(seeds), str(report)))
+    process.start()
+    process.join(PATIENCE)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    return [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+
+
+def _run_tests_here(folder: str, seeds: Sequence[int], report: str) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("lib", "tests")]:
+        del sys.modules[name]  # those of this project: the folder has its own
+    sys.path[:] = [folder] + [path for path in sys.path if path and Path(path).resolve() != ROOT]
+    sys.dont_write_bytecode = True
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    os.chdir(folder)
+    with open("output.txt", "wb") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+
+    import pytest
+    import torch
+    torch.set_num_threads(1)
+    gc.freeze()  # pytest collects garbage at its end: it need not go through all of torch
+    for seed in seeds:
+        recorder = _Recorder()
+        pytest.main(["-p", "no:cacheprovider", "--seed", str(seed)], plugins=[recorder])
+        with open(report, "a", encoding="utf-8") as file:
+            file.write(json.dumps(recorder.results) + "\n")
+
+
+class _Recorder:
+    """A pytest plugin that notes what each test said."""
+
+    def __init__(self) -> None:
+        self.results: Results = {}
+
+    def pytest_collection_modifyitems(self, items) -> None:
+        for item in items:
+            marker = item.get_closest_marker("task")
+            self.results[item.nodeid] = (marker.args[0] if marker else "", "it did not run")
+
+    def pytest_collectreport(self, report) -> None:
+        if report.failed:
+            self.results[report.nodeid] = ("", report.longreprtext)
+
+    def pytest_runtest_logreport(self, report) -> None:
+        task, said = self.results[report.nodeid]
+        if report.failed:
+            self.results[report.nodeid] = (task, report.longreprtext)
+        elif report.when == "call" and report.passed:
+            self.results[report.nodeid] = (task, "")
+
+
+def judge(case: Case, runs: Dict[int, Results]) -> Verdict:
+    """Judge what the tests said of a case, for each seed."""
+    caught, named, flaws = True, True, []
+    for seed, results in runs.items():
+        again = f" (--seed {seed})"
+        own = [said for task, said in results.values() if task == case.task and said]
+        others = [f"{test} said: {said}" for test, (task, said) in results.items() if task != case.task and said]
+        if not any(task == case.task for task, _ in results.values()):
+            flaws.append("the tests did not come to an end" + again)
+        if case.is_wrong and not own:
+            flaws.append("it passes the tests" + again)
+        elif case.is_wrong and not any(all(words in said for words in case.says) for said in own):
+            flaws.append(f"no message has the words {' and '.join(case.says)}{again}:\n" + "\n".join(own))
+        elif not case.is_wrong and own:
+            flaws.append(f"it is rejected{again}:\n" + "\n".join(own))
+        if others:
+            flaws.append(f"tests of another task fail{again}:\n" + "\n".join(others))
+        caught = caught and bool(own)
+        named = named and any(all(words in said for words in case.says) for said in own)
+    return Verdict(case, caught, named, "\n".join(flaws))
+
+
+def try_cases(cases: Sequence[Case], seeds: int) -> List[Verdict]:
+    """Try cases, two at a time, each with so many fresh seeds. Raises BankError where a gap's name is wrong."""
+    def try_case(case: Case) -> Verdict:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name).resolve()
+            build(folder, case.gaps, case.place)
+            numbers = [random.SystemRandom().randrange(10 ** 6) for _ in range(seeds)]
+            runs = run_tests(folder, numbers)
+            runs += [{}] * (seeds - len(runs))
+            return judge(case, dict(zip(numbers, runs)))
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(try_case, cases))

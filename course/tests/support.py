@@ -1,0 +1,127 @@
+"""What the proofs of provided code share: scripts run as a user runs them, a small data set laid out as MNIST, and
+what it means that two runs are the same."""
+import gzip
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TRAIN, PLOT = "run_vae_training.py", "plot_latent_space.py"
+NOBODY = "http://127.0.0.1:9"  # no server listens there
+MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+def environment(**more):
+    """No window, no network (a download is refused at once), and one thread, so that two processes do not disturb each
+    other."""
+    proxies = {name: NOBODY for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    return dict(os.environ, MPLBACKEND="Agg", OMP_NUM_THREADS="1", no_proxy="127.0.0.1", NO_PROXY="127.0.0.1",
+                **proxies, **more)
+
+
+def command(script, *flags):
+    return [sys.executable, str(ROOT / script)] + [str(flag) for flag in flags]
+
+
+def start(script, *flags, cwd, **options):
+    """A script as a process that goes on while the test does something to it."""
+    settings = dict(cwd=str(cwd), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    universal_newlines=True)
+    return subprocess.Popen(command(script, *flags), **{**settings, **options})
+
+
+def finish(process):
+    """Wait for it: what it said, and its exit status."""
+    try:
+        stdout, stderr = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def run(script, *flags, cwd, **options):
+    return finish(start(script, *flags, cwd=cwd, **options))
+
+
+def assert_done(done):
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+
+
+def assert_one_line(done, status, *words):
+    """It ended with that status, and said on stderr what is wrong: one line with these words in it."""
+    lines = [line for line in done.stderr.splitlines() if line]
+    assert done.returncode == status and len(lines) == 1, f"status {done.returncode}\n{done.stdout}{done.stderr}"
+    script = Path(done.args[1]).name
+    assert lines[0].startswith(f"{script}: "), lines[0]
+    assert all(str(word) in lines[0] for word in words), lines[0]
+
+
+def contents(folder):
+    """All files below a folder, with their bytes."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def load(folder):
+    """The checkpoint of a run, read by nothing but torch."""
+    return torch.load(str(Path(folder) / "checkpoint.pt"), weights_only=True)
+
+
+def assert_same_value(one, other, where="checkpoint"):
+    """Equal bit for bit, in whatever the tensors and numbers are packed."""
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert one.dtype == other.dtype and torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert list(one) == list(other), where
+        for key in one:
+            assert_same_value(one[key], other[key], f"{where}[{key!r}]")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), where
+        for place, (left, right) in enumerate(zip(one, other)):
+            assert_same_value(left, right, f"{where}[{place}]")
+    else:
+        assert one == other, where
+
+
+def assert_same_run(one, other):
+    """The same weights, the same state of the optimizer, the same metrics and pictures, and nothing half-written."""
+    files, others = contents(one), contents(other)
+    assert sorted(files) == sorted(others)
+    assert not [name for name in files if name.endswith(".part")]
+    assert_same_value(load(one), load(other))
+    assert [name for name in files if name != "checkpoint.pt" and files[name] != others[name]] == []
+
+
+def idx(array):
+    """An array of bytes as a file of MNIST's format."""
+    return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def small_mnist(train=512, test=128):
+    """The four files of a data set in MNIST's format, of noise, by name."""
+    random, files = np.random.RandomState(0), []
+    for count in (train, test):
+        images = (255 * random.rand(count, 28, 28) ** 4).astype(np.uint8)
+        files += [idx(images), idx(random.randint(0, 10, count).astype(np.uint8))]
+    return dict(zip(MNIST_FILES, files))
+
+
+def write_mnist(data_dir, files):
+    raw = Path(data_dir) / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, data in files.items():
+        (raw / name).write_bytes(data)
+
+
+def archives(files):
+    """Files as a server has them: packed, by the name of the archive, and the list of names and MD5 sums."""
+    packed = {f"{name}.gz": gzip.compress(data) for name, data in files.items()}
+    return packed, [(name, hashlib.md5(data).hexdigest()) for name, data in packed.items()]

@@ -1,0 +1,289 @@
+"""Bad input to the scripts: one clear line, the right exit status, nothing lost, and no code of strangers run."""
+import json
+import os
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from course.tests.support import (MNIST_FILES, PLOT, ROOT, TRAIN, assert_one_line, contents, environment, idx, load,
+                                  run, small_mnist, write_mnist)
+from lib.train_vae import run_vae_training
+
+# Imports what the scripts import, then runs each case as a process that starts from there: seconds less for each.
+CASE_BY_CASE = """
+import gc, json, os, runpy, sys, traceback
+sys.path.insert(0, sys.argv[1])
+import lib.explore_latent_space, lib.train_vae, torch._dynamo, torchvision.datasets.mnist
+results = []
+gc.freeze()
+for script, flags, cwd in json.load(sys.stdin):
+    child = os.fork()
+    if child == 0:
+        os.chdir(cwd)
+        for number in 1, 2:
+            os.dup2(os.open(f"{cwd}.{number}", os.O_WRONLY | os.O_CREAT), number)
+        sys.argv = [os.path.join(sys.argv[1], script)] + flags.split()
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+        except BaseException:
+            status = traceback.print_exc() or 1
+        sys.stdout.flush()
+        os._exit(status)                            # to tidy up all that was imported takes a second
+    status = os.waitpid(child, 0)[1]
+    results.append(os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status))
+print(json.dumps(results))
+"""
+
+# Flags that argparse refuses: the script, the flags, and what the line must name.
+FLAGS = [(TRAIN, flags, flags.split()[0].split("=")[0]) for flags in (
+    "--kl_loss_weight -1", "--kl_loss_weight nan", "--kl_loss_weight inf", "--kl_loss_weight=-inf",
+    "--kl_loss_weight x", "--kl_loss_weight", "--num_epochs 0", "--num_epochs -3", "--num_epochs 1.5",
+    "--num_epochs x", "--num_epochs 1e3",
+    "--lr 0", "--lr -0.1", "--lr nan", "--lr inf", "--lr x", "--batch_size 0", "--batch_size -128", "--batch_size 12.8",
+    "--latent_size 0", "--latent_size -2", "--latent_size x", "--hidden_size 0", "--hidden_size -100",
+    "--hidden_size x", "--hidden_size 99999999999999999999", "--seed -1", "--seed 4294967296", "--seed x",
+    "--dataset cifar", "--dataset")]
+FLAGS += [(PLOT, flags, flags.split()[0].split("=")[0]) for flags in (
+    "--kl_loss_weight -1", "--kl_loss_weight nan", "--kl_loss_weight x", "--grid_size 1", "--grid_size 0",
+    "--grid_size 101", "--grid_size x", "--compare", "--compare 1 x", "--compare -1")]
+FLAGS += [(TRAIN, "--resume --overwrite", "--overwrite"), (TRAIN, "--epochs 3", "--epochs"),
+          (TRAIN, "--num 3", "--num"), (TRAIN, "more", "more"), (TRAIN, "--lr 1e30", "--lr"),
+          (TRAIN, "--kl_loss_weight 1e9", "--kl_loss_weight"),
+          (PLOT, "--output_dir a --kl_loss_weight 3", "--kl_loss_weight"), (PLOT, "--no_such_flag", "--no_such_flag")]
+
+
+@pytest.mark.parametrize("script, flags, name", FLAGS, ids=[f"{script[:4]} {flags}" for script, flags, _ in FLAGS])
+def test_flag_out_of_range(script, flags, name, tmp_path):
+    done = run(script, *flags.split(), cwd=tmp_path)
+    assert_one_line(done, 2, "error", name)
+    assert done.stdout == "" and contents(tmp_path) == {}
+
+
+# What goes wrong later: prepare makes the working directory, whose "run" is a copy of a finished run.
+
+CASES = {}
+
+
+def case(name, script, flags, status, *words, made=()):
+    """Add a case. words: what the line must say; made: files that may be new afterwards."""
+    def add(prepare):
+        CASES[name] = (prepare, script, flags, status, words, made)
+        return prepare
+    return add
+
+
+def nothing(cwd):
+    pass
+
+
+SMALL = "--hidden_size 50 --batch_size 64 --num_epochs 3 --dataset mnist --data_dir data "
+for name, flags, status, words in [
+        ("unknown device", "--device gpu", 2, ["--device gpu", "--device auto"]),
+        ("device that is not there", "--device cuda:99", 2, ["--device cuda:99", "--device auto"]),
+        ("device that holds no numbers", "--device meta", 2, ["--device meta", "--device auto"]),
+        ("file for a folder", "--output_dir file", 2, ["file"]),
+        ("folder below a file", "--output_dir file/deep/er", 2, ["file/deep/er"]),
+        ("folder in /proc", "--output_dir /proc/new", 2, ["/proc/new"]),
+        ("folder of a run", "--output_dir run", 2, ["run", "--resume", "--overwrite"]),
+        ("more epochs done than asked for", "--output_dir run --resume --num_epochs 1", 2, ["run", "--num_epochs 1"]),
+        ("other settings", "--output_dir run --resume --hidden_size 60 --batch_size 32 --lr 0.5 --kl_loss_weight 2 "
+         "--latent_size 3 --seed 7 --dataset digits", 2,
+         ["hidden_size was 50 and is now 60", "batch_size was 64 and is now 32", "lr was 0.001 and is now 0.5",
+          "kl_loss_weight was 1.0 and is now 2.0", "latent_size was 2 and is now 3", "seed was 0 and is now 7",
+          "dataset was mnist and is now digits"]),
+        ("one other setting", "--output_dir run --resume --lr 0.002", 2, ["lr was 0.001 and is now 0.002"]),
+        ("latents beyond the memory", "--latent_size 2147483647", 1, ["memory"]),
+        ("layers beyond the memory", "--hidden_size 2147483647", 1, ["memory"]),
+        ("no network", "--data_dir nowhere", 1, ["MNIST", "nowhere", "refused", "--dataset digits"]),
+        ("overwriting without the data", "--output_dir run --overwrite --data_dir nowhere", 1, ["MNIST", "nowhere"]),
+        ("data_dir that cannot be made", "--data_dir file/data", 1, ["file/data", "--data_dir"])]:
+    case(name, TRAIN, SMALL + flags, status, *words)(nothing)
+for name, flags, status, words in [
+        ("plot before training", "", 2, ["results_kl1.0", "train"]),
+        ("plot of another weight", "--kl_loss_weight 30", 2, ["results_kl30.0", "train"]),
+        ("plot of a missing folder", "--output_dir nowhere", 2, ["nowhere", "train"]),
+        ("plot on an unknown device", "--output_dir run --device gpu", 2, ["--device gpu"]),
+        ("window where there is no screen", "--output_dir run --data_dir data --show", 2, ["--show"]),
+        ("plot of a file", "--output_dir file", 2, ["file"]),
+        ("comparison with a missing run", "--compare 1 30", 2, ["results_kl1.0", "train"]),
+        ("plot without the data", "--output_dir run --data_dir nowhere", 1, ["MNIST", "nowhere", "--data_dir"])]:
+    case(name, PLOT, flags, status, *words)(nothing)
+
+
+@case("learning rate far too large", TRAIN, SMALL + "--lr 1e8", 1, "epoch 1", "learning rate",
+      made=("results_kl1.0/metrics.csv", "results_kl1.0/train_samples.png"))
+def no_longer_finite(cwd):
+    pass
+
+
+@case("unwritable folder", TRAIN, SMALL + "--output_dir locked/new", 2, "locked/new")
+@case("unwritable folder of a run", PLOT, "--data_dir data --output_dir locked", 1, "locked")
+def locked(cwd):
+    """Root may write anywhere but to a disk that is mounted for reading only."""
+    (cwd / "locked").mkdir()
+    if os.geteuid() == 0 and subprocess.call(["mount", "-t", "tmpfs", "-o", "size=10m", "none", str(cwd / "locked")]):
+        raise PermissionError("no right to mount")
+    for path in (cwd / "run").iterdir():
+        shutil.copy(str(path), str(cwd / "locked"))
+    if os.geteuid() == 0:
+        subprocess.check_call(["mount", "-o", "remount,ro", str(cwd / "locked")])
+    else:
+        (cwd / "locked").chmod(0o555)
+
+
+# MNIST whose files are damaged; test_digits.py has more of it.
+
+FILES = small_mnist()
+for name, file, data, word in [
+        ("cut short", MNIST_FILES[0], FILES[MNIST_FILES[0]][:-1], MNIST_FILES[0]),
+        ("empty", MNIST_FILES[1], b"", MNIST_FILES[1]),
+        ("of a wrong magic number", MNIST_FILES[2], b"PK" + FILES[MNIST_FILES[2]][2:], MNIST_FILES[2]),
+        ("of labels for images", MNIST_FILES[0], FILES[MNIST_FILES[1]], MNIST_FILES[0]),
+        ("with a label too few", MNIST_FILES[1], idx(np.zeros(511, np.uint8)), "")]:
+    @case(f"MNIST {name}", TRAIN, SMALL, 2, f"data/MNIST/raw/{word}".rstrip("/"))
+    def damaged(cwd, file=file, data=data):
+        (cwd / "data" / "MNIST" / "raw" / file).write_bytes(data)
+
+
+# Checkpoints that are damaged, of something else, or that would run code
+
+class Malicious:
+    """Pickled, it is a call that makes the file "executed" in the working directory."""
+
+    def __reduce__(self):
+        return open, ("executed", "w")
+
+
+def checkpoint_case(name, script, word, damage):
+    """damage(data, good) makes bytes, or what is to be saved, of a good checkpoint as bytes and as torch loads it."""
+    flags = "--data_dir data --output_dir run" if script == PLOT else SMALL + "--output_dir run --resume"
+
+    @case(f"checkpoint {name}, {script}", script, flags, 2, "run/checkpoint.pt", word)
+    def damaged(cwd):
+        path = cwd / "run" / "checkpoint.pt"
+        new = damage(path.read_bytes(), load(cwd / "run"))
+        if isinstance(new, bytes):
+            path.write_bytes(new)
+        else:
+            torch.save(new, str(path), _use_new_zipfile_serialization="old format" not in name)
+
+
+def flip(data, place):
+    return data[:place] + bytes([data[place] ^ 255]) + data[place + 1:]
+
+
+def without(good, key):
+    return {name: value for name, value in good.items() if name != key}
+
+
+def shortened(tensors):
+    return {name: tensor[:-1] if tensor.dim() else tensor for name, tensor in tensors.items()}
+
+
+noise = random.Random(0).getrandbits(40000).to_bytes(5000, "big")
+for script in PLOT, TRAIN:
+    for name, word, damage in [
+            ("cut in half", "damaged", lambda data, good: data[:len(data) // 2]),
+            ("with a changed byte among the weights", "damaged", lambda data, good: flip(data, len(data) // 2)),
+            ("of random bytes", "damaged", lambda data, good: noise),
+            ("of zeros", "damaged", lambda data, good: bytes(5000)),
+            ("of no bytes", "damaged", lambda data, good: b""),
+            ("that is a state dict", "not the checkpoint", lambda data, good: good["model"]),
+            ("without a model", "another model", lambda data, good: without(good, "model")),
+            ("with other keys", "another model", lambda data, good: {**good, "model": {"w": torch.zeros(3)}}),
+            ("with other shapes", "another model", lambda data, good: {**good, "model": shortened(good["model"])}),
+            ("that is malicious", "code", lambda data, good: {**good, "model": Malicious()}),
+            ("that is malicious, in the old format", "", lambda data, good: {**good, "model": Malicious()}),
+            ("that is a malicious pickle", "", lambda data, good: pickle.dumps(Malicious()))]:
+        checkpoint_case(name, script, word, damage)
+checkpoint_case("with an empty optimizer", TRAIN, "another model", lambda data, good: {
+    **good, "optimizer": {"state": {}, "param_groups": []}})
+checkpoint_case("with an optimizer of other shapes", TRAIN, "another model", lambda data, good: {
+    **good, "optimizer": {**good["optimizer"], "state": {
+        number: shortened(state) for number, state in good["optimizer"]["state"].items()}}})
+
+
+def test_malicious_pickles_are_malicious(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(pickle.dumps(Malicious())).close()
+    assert contents(tmp_path) == {"executed": b""}
+
+
+@case("folder for a checkpoint", PLOT, "--output_dir run", 2, "run/checkpoint.pt")
+def folder_for_a_checkpoint(cwd):
+    (cwd / "run" / "checkpoint.pt").unlink()
+    (cwd / "run" / "checkpoint.pt").mkdir()
+
+
+@case("run of another exercise", PLOT, "--output_dir run", 2, "run", "run_vae_training.py")
+def run_of_another_exercise(cwd):
+    torch.save({"settings": {"seed": 0, "channels_multiplier": 4}, "history": [{"epoch": 1, "loss": 1.0}],
+                "generator": {"weight": torch.zeros(3)}}, str(cwd / "run" / "checkpoint.pt"))
+
+
+@case("latent space of three dimensions", PLOT, "--output_dir three", 2, "three", "3", "--latent_size 2")
+def three_dimensions(cwd):
+    run_vae_training(Namespace(
+        output_dir=cwd / "three", data_dir=cwd / "data", dataset="mnist", device="cpu", num_epochs=1, hidden_size=10,
+        latent_size=3, batch_size=64, lr=0.001, kl_loss_weight=1.0, seed=0, resume=False, overwrite=False,
+        no_images=False))
+
+
+def prepare(name, cwd, trained):
+    """Make the working directory of a case: a finished run, the data it was trained on, a file of the user's. Give back
+    what is in it, or None where it cannot be made."""
+    cwd.mkdir()
+    shutil.copytree(str(trained), str(cwd / "run"))
+    write_mnist(cwd / "data", FILES)
+    (cwd / "file").write_bytes(b"mine")
+    try:
+        CASES[name][0](cwd)
+    except PermissionError:
+        return None
+    return contents(cwd)
+
+
+@pytest.fixture(scope="module")
+def outcomes(request, tmp_path_factory, trained):
+    """Of each case that is asked for: what the script said, and the files before and after."""
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+    folder, before, asked = tmp_path_factory.mktemp("cases"), {}, []
+    try:
+        for item in request.session.items:
+            if "outcomes" in getattr(item, "fixturenames", ()):
+                name, cwd = item.callspec.params["name"], folder / str(len(asked))
+                asked.append([*CASES[name][1:3], str(cwd)])
+                before[name] = prepare(name, cwd, trained)
+        run_all = subprocess.run([sys.executable, "-c", CASE_BY_CASE, str(ROOT)], input=json.dumps(asked), check=True,
+                                 cwd=str(folder), env=environment(), stdout=subprocess.PIPE, universal_newlines=True)
+        results = {}
+        for name, (script, _, cwd), status in zip(before, asked, json.loads(run_all.stdout)):
+            said = [Path(f"{cwd}.{number}").read_text() for number in (1, 2)]
+            results[name] = subprocess.CompletedProcess(["python", script], status, *said), before[name], contents(cwd)
+        return results
+    finally:
+        for _, _, cwd in asked:
+            if os.path.ismount(f"{cwd}/locked"):
+                subprocess.check_call(["umount", f"{cwd}/locked"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_line_and_nothing_lost(name, outcomes):
+    _, _, _, status, words, made = CASES[name]
+    done, before, after = outcomes[name]
+    if before is None:
+        pytest.skip("no right to mount")
+    assert_one_line(done, status, *words)
+    assert {key: after.get(key) for key in before} == before, "something is lost"
+    assert set(after) - set(before) == set(made), "something was made"

@@ -1,0 +1,163 @@
+"""The student tests reject every wrong submission of the bank and say why, and accept every right one."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from course.bank import BankError, Case, all_cases, read_cases
+from course.bank.__main__ import table
+from course.bank.trial import ROOT, build, judge, run_tests, try_cases
+from tests.tasks import TASKS
+
+FILES = {"1.1": "tests/test_vae.py", "1.2": "tests/test_loss.py", "1.3": "tests/test_explore_latent_space.py"}
+SEEDS = [7, 11, 13]
+
+
+def python(folder, *arguments):
+    """Run Python in a folder as a student does; its status and what it printed."""
+    environment = dict(os.environ, PYTEST_ADDOPTS="", OMP_NUM_THREADS="1")
+    done = subprocess.run([sys.executable, *arguments], cwd=str(folder), env=environment, universal_newlines=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.returncode, done.stdout
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of lib and tests."""
+    build(tmp_path, {})
+    return tmp_path
+
+
+# The bank
+
+def test_every_task_with_tests_has_wrong_and_right_cases():
+    kinds = {(case.task, case.is_wrong) for case in all_cases()}
+    ready = [task.number for task in TASKS if task.graded_by == "tests"
+             and all((ROOT / path).is_file() for path in task.fill_in.split(", "))]
+    assert kinds >= {(number, is_wrong) for number in ready for is_wrong in (True, False)}
+    titles = [(case.task, case.is_wrong, case.title) for case in all_cases()]
+    assert len(titles) == len(set(titles)), "two cases have one title"
+
+
+def test_wrong_is_rejected_by_name_and_right_is_accepted():
+    """The whole bank, each case with three fresh seeds."""
+    verdicts = try_cases(all_cases(), seeds=3)
+    assert not any(verdict.flaw for verdict in verdicts), table(verdicts)
+    assert all(verdict.caught and verdict.named for verdict in verdicts if verdict.case.is_wrong)
+
+
+def test_the_reference_passes_with_many_seeds(project):
+    runs = run_tests(project, range(60))
+    assert len(runs) == 60
+    said = [said for results in runs for _, said in results.values() if said]
+    assert not said, said[0]
+
+
+# The bank finds what is not in order
+
+def one_case(is_wrong, says, code, **other_gaps):
+    return Case("1.2", "here:1", "a title", is_wrong, says, dict(other_gaps, **{"VAELoss.forward": code}))
+
+
+RIGHT = ("return F.binary_cross_entropy(x_reconstructed, x, reduction='sum') + self.kl_loss_weight * 0.5 * torch.sum("
+         "mu ** 2 + logvar.exp() - logvar - 1)")
+WRONG = RIGHT.replace("- 1)", ")")
+
+
+@pytest.mark.parametrize("case, caught, named, flaw", [
+    (one_case(True, ("the 1",), WRONG), True, True, ""),
+    (one_case(False, (), RIGHT), False, False, ""),
+    (one_case(True, ("the 1",), RIGHT), False, False, "it passes the tests"),
+    (one_case(True, ("the 1", "no such words"), WRONG), True, False, "no message has the words"),
+    (one_case(False, (), WRONG), True, True, "it is rejected"),
+    (one_case(True, ("the 1",), WRONG, get_mu_logvar="return 1, 2"), True, True, "another task fail"),
+    (one_case(False, (), "import os\nos._exit(0)"), False, False, "the tests did not come to an end"),
+    (one_case(True, ("the 1",), "import os\nos._exit(0)"), False, False, "the tests did not come to an end"),
+], ids=["wrong", "right", "survivor", "unnamed", "rejected", "other task", "right, ended", "wrong, ended"])
+def test_judgement(case, caught, named, flaw):
+    verdict, = try_cases([case], seeds=1)
+    assert (verdict.caught, verdict.named or not case.is_wrong) == (caught, named or not case.is_wrong), verdict
+    assert flaw in verdict.flaw and bool(flaw) == bool(verdict.flaw), verdict.flaw
+    assert ("a title: " + verdict.flaw in table([verdict])) == bool(flaw)
+
+
+def test_a_flaw_with_one_seed_of_several_counts():
+    case, passed, failed = one_case(True, ("x",), "pass"), {"t": ("1.2", "")}, {"t": ("1.2", "x")}
+    assert judge(case, {1: failed, 2: failed}).flaw == ""
+    verdict = judge(case, {1: failed, 2: passed})
+    assert "it passes the tests (--seed 2)" in verdict.flaw and not verdict.caught and not verdict.named
+
+
+@pytest.mark.parametrize("text, message", [
+    ("=== wrong no colon\n", "1.2.txt:1: a case begins"),
+    ("\n=== maybe: x\n", "1.2.txt:2: a case begins"),
+    ("=== wrong: x\nsays: y\n", "1.2.txt:1: the case puts no code"),
+    ("=== wrong: x\nsays: y\n--- f\n\n", "1.2.txt:1: the case puts no code"),
+    ("=== wrong: x\n--- f\npass\n", "1.2.txt:1: a wrong case says"),
+    ("=== right: x\nsays: y\n--- f\npass\n", "1.2.txt:1: a wrong case says"),
+    ("=== right: x\n--- f\npass\n--- f\npass\n", "1.2.txt:4: this gap stands twice"),
+    ("=== right: x\nreturn 1\n", "1.2.txt:2: neither"),
+])
+def test_cases_that_are_not_written_right(tmp_path, text, message):
+    (tmp_path / "1.2.txt").write_text(text)
+    with pytest.raises(BankError) as caught:
+        read_cases(tmp_path / "1.2.txt")
+    assert str(caught.value).startswith(message)
+
+
+def test_a_gap_that_does_not_exist():
+    with pytest.raises(BankError) as caught:
+        try_cases([one_case(False, (), "pass", backward="pass")], seeds=1)
+    assert str(caught.value) == "here:1: there is no gap named backward"
+
+
+def test_the_command_refuses_no_seeds():
+    status, output = python(ROOT, "-m", "course.bank", "--seeds", "0")
+    assert status == 2 and "argument --seeds: at least 1" in output
+
+
+# What else the student tests meet
+
+@pytest.mark.parametrize("path, task", [("lib/model_vae.py", "1.1"), ("lib/loss_vae.py", "1.2"),
+                                        ("lib/explore_latent_space.py", "1.3")])
+@pytest.mark.parametrize("line, words", [
+    ("    def broken(:", "SyntaxError"), ("raise ValueError('at import')", "ValueError: at import"),
+    ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+    ("raise SystemExit(0)", "SystemExit: 0")])
+def test_a_module_that_cannot_be_imported_fails_its_own_task(project, path, task, line, words):
+    (project / path).write_text((project / path).read_text() + line + "\n")
+    number = len((project / path).read_text().splitlines())
+    results, = run_tests(project, SEEDS[:1])
+    for test, (of_task, said) in results.items():
+        if of_task == task:
+            assert said.startswith(f"Task {task}: {path}, line {number}: this file cannot be imported.\n"), said
+            assert words in said and len(said.splitlines()) == 3, said
+        else:
+            assert not said, f"{test}, which is not of task {task}: {said}"
+    assert {of_task for of_task, _ in results.values()} == set(FILES)
+
+
+@pytest.mark.parametrize("task", FILES)
+def test_one_file_runs_alone_and_passes(project, task):
+    status, output = python(project, "-m", FILES[task][:-3].replace("/", "."))
+    assert status == 0 and " passed" in output and "failed" not in output, output
+
+
+def test_a_failure_shows_words_and_how_to_repeat_it(tmp_path):
+    """No line of the test's insides; the same seed gives the same message, another one another."""
+    build(tmp_path, {"VAELoss.forward": WRONG})
+    status, output = python(tmp_path, "-m", "pytest", "tests/test_loss.py", "--seed", "5")
+    assert status == 1
+    assert "To repeat this run with the same random inputs, add: --seed 5" in output
+    assert "Task 1.2: The loss with kl_loss_weight=3.0:" in output
+    assert "This looks like a known mistake: the KL term lacks the 1 in its sum." in output
+    assert "Traceback" not in output and "assert_close(" not in output and "support.py" not in output
+
+    def numbers(text):
+        return [line for line in text.splitlines() if line.startswith(("    expected: ", "    got: "))]
+
+    assert numbers(output)
+    assert numbers(python(tmp_path, "-m", "tests.test_loss", "--seed", "5")[1]) == numbers(output)
+    assert numbers(python(tmp_path, "-m", "tests.test_loss")[1]) != numbers(output)

@@ -1,0 +1,334 @@
+"""Where the digits come from: files, a server on loopback that is good, wrong or silent, or scikit-learn; and how they
+come as batches."""
+import os
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import MNIST
+
+from course.tests.support import (MNIST_FILES, ROOT, TRAIN, archives, assert_done, contents, environment, idx, load,
+                                  run, small_mnist, write_mnist)
+from lib import digits
+from lib.digits import Batches, digit_loaders, load_digits, shift_and_rotate
+from lib.script import RunError, UserError
+
+COURSE_DATA = os.environ.get("COURSE_DATA")
+FILES = small_mnist(train=60, test=20)
+
+
+class Server(ThreadingHTTPServer):
+    """A server of archives on loopback. behaviour: what it does to whoever asks. asked: what it was asked for."""
+    daemon_threads = True
+
+    def __init__(self, packed, behaviour):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.packed, self.behaviour, self.asked, self.closing = packed, behaviour, [], threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}/mnist/"
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def close(self):
+        self.closing.set()
+        self.shutdown()
+        self.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        name, behaviour = self.path.split("/")[-1], self.server.behaviour
+        self.server.asked.append(name)
+        data = self.server.packed[name]
+        if behaviour in ("404", "500"):
+            return self.send_error(int(behaviour))
+        if behaviour == "silent":
+            return self.server.closing.wait(30)
+        if behaviour == "no HTTP":
+            return self.wfile.write(b"hello\r\n")
+        if behaviour == "changed" or behaviour == "second file changed" and len(self.server.asked) > 1:
+            data = bytes(byte ^ 1 for byte in data)
+        if behaviour == "a page":
+            data = b"<html>please log in</html>"
+        if behaviour == "empty":
+            data = b""
+        self.send_response(200)
+        if behaviour != "cut, of no stated length":
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data if behaviour in ("good", "changed", "second file changed", "a page", "empty")
+                         else data[:len(data) // 2])
+        self.wfile.flush()
+        if behaviour == "half, then silent":
+            self.server.closing.wait(30)
+
+
+# What may go wrong, and what the reason must name.
+FAULTS = {"404": "404", "500": "500", "silent": "timed out", "half, then silent": "timed out", "no HTTP": "hello",
+          "cut": "", "cut, of no stated length": "checksum", "empty": "checksum", "changed": "checksum",
+          "second file changed": "checksum", "a page": "checksum"}
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """serve(behaviour, ...) starts a server for each and makes them torchvision's list of mirrors."""
+    packed, resources = archives(FILES)
+    servers = []
+
+    def start(*behaviours):
+        servers.extend(Server(packed, behaviour) for behaviour in behaviours)
+        monkeypatch.setattr(MNIST, "mirrors", [server.url for server in servers])
+        return servers
+
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(MNIST, "resources", resources)
+    monkeypatch.setattr(digits, "PATIENCE", 0.5)
+    yield start
+    for server in servers:
+        server.close()
+
+
+def assert_is_mnist(loaded):
+    assert loaded.name == "mnist"
+    for tensor, name in zip(loaded[1:], MNIST_FILES):
+        array = np.frombuffer(FILES[name], np.uint8, offset=16 if "images" in name else 8)
+        assert tensor.shape == ((len(array) // 784, 1, 28, 28) if "images" in name else (len(array),))
+        assert np.array_equal(tensor.numpy().ravel(), array), name
+        assert tensor.dtype == (torch.uint8 if "images" in name else torch.int64)
+
+
+# The download
+
+def test_download_from_a_good_server(serve, tmp_path, capsys):
+    server, = serve("good")
+    assert_is_mnist(load_digits("auto", tmp_path / "new"))
+    assert str(tmp_path / "new") in capsys.readouterr().out
+    assert contents(tmp_path / "new") == {f"MNIST/raw/{name}": data for name, data in FILES.items()}
+    assert sorted(server.asked) == sorted(server.packed)
+    assert_is_mnist(load_digits("mnist", tmp_path / "new"))
+    assert len(server.asked) == 4 and capsys.readouterr().out == "", "it was downloaded again"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_download_that_fails(serve, tmp_path, capsys, fault):
+    server, = serve(fault)
+    with pytest.raises(RunError) as caught:
+        load_digits("mnist", tmp_path)
+    message = str(caught.value)
+    assert FAULTS[fault] in message and "--dataset digits" in message and "\n" not in message
+    whole = {f"MNIST/raw/{name}": data for name, data in FILES.items()}
+    assert all(whole.get(name) == data for name, data in contents(tmp_path).items()), "something is half-written"
+    assert len(contents(tmp_path)) == (1 if fault == "second file changed" else 0)
+    capsys.readouterr()
+
+    assert load_digits("auto", tmp_path).name == "digits"
+    said = capsys.readouterr().out.splitlines()
+    assert FAULTS[fault] in said[-1] and "scikit-learn" in said[-1] and len(said) == 2
+
+    server.behaviour = "good"
+    assert_is_mnist(load_digits("mnist", tmp_path))
+    assert contents(tmp_path) == whole
+
+
+def test_refused_connection(serve, tmp_path, monkeypatch):
+    serve()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{port}/"])
+    with pytest.raises(RunError, match="refused"):
+        load_digits("mnist", tmp_path)
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_second_mirror_helps(serve, tmp_path, fault):
+    first, second = serve(fault, "good")
+    assert_is_mnist(load_digits("mnist", tmp_path))
+    assert len(first.asked) == 4 and len(second.asked) == (3 if fault == "second file changed" else 4)
+
+
+def test_only_what_is_missing_is_downloaded(serve, tmp_path):
+    server, = serve("good")
+    write_mnist(tmp_path, {name: FILES[name] for name in MNIST_FILES[:3]})
+    assert_is_mnist(load_digits("mnist", tmp_path))
+    assert server.asked == [f"{MNIST_FILES[3]}.gz"]
+
+
+def test_full_disk_during_the_download(serve, tmp_path):
+    resource = pytest.importorskip("resource")
+    serve("good")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10000, hard))
+        with pytest.raises(RunError, match="File too large"):
+            load_digits("mnist", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert contents(tmp_path) == {}
+
+
+def test_script_downloads_and_trains(serve, tmp_path):
+    server, = serve("good")
+    program = ("import runpy, sys\nfrom torchvision.datasets import MNIST\n"
+               f"MNIST.mirrors, MNIST.resources = [{server.url!r}], {MNIST.resources!r}\n"
+               f"sys.path.insert(0, {str(ROOT)!r})\nsys.argv[0] = {str(ROOT / TRAIN)!r}\n"
+               "runpy.run_path(sys.argv[0], run_name='__main__')")
+    done = subprocess.run([sys.executable, "-c", program, "--num_epochs", "1", "--hidden_size", "20", "--no_images"],
+                          cwd=str(tmp_path), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True)
+    assert_done(done)
+    assert load(tmp_path / "results_kl1.0")["settings"]["dataset"] == "mnist"
+    assert set(contents(tmp_path / "data")) == {f"MNIST/raw/{name}" for name in MNIST_FILES}
+
+
+# Without a network
+
+def test_script_that_falls_back(tmp_path):
+    """What the run was trained on is kept with it: it is resumed on that, also where MNIST has come in the meantime."""
+    flags = ("--hidden_size", 10, "--batch_size", 512, "--no_images")
+    done = run(TRAIN, *flags, "--num_epochs", 1, cwd=tmp_path)
+    assert_done(done)
+    lines = [line for line in done.stdout.splitlines() if "scikit-learn" in line]
+    assert len(lines) == 1 and "MNIST" in lines[0] and "refused" in lines[0]
+    assert load(tmp_path / "results_kl1.0")["settings"]["dataset"] == "digits"
+    before = contents(tmp_path / "results_kl1.0")
+    write_mnist(tmp_path / "data", FILES)
+    assert_done(run(TRAIN, *flags, "--num_epochs", 1, "--resume", cwd=tmp_path))
+    assert contents(tmp_path / "results_kl1.0") == before
+
+
+# Files
+
+@pytest.mark.parametrize("name", MNIST_FILES)
+@pytest.mark.parametrize("change", [
+    lambda data: data[:-1], lambda data: data + b"0", lambda data: data[:6], lambda data: data[:2], lambda data: b"",
+    lambda data: b"\x1f\x8b" + data[2:], lambda data: data[:2] + b"\x0d" + data[3:], lambda data: bytes(len(data)),
+    lambda data: data[:3] + b"\x02" + data[4:], lambda data: data[:4] + b"\xff" * 4 + data[8:]], ids=[
+    "one byte short", "one byte long", "cut in the head", "cut in the magic number", "empty", "another magic number",
+    "of floats", "zeros", "another rank", "another count"])
+def test_damaged_file_is_named(tmp_path, name, change):
+    write_mnist(tmp_path, {**FILES, name: change(FILES[name])})
+    before = contents(tmp_path)
+    for dataset in ("mnist", "auto"):               # auto does not hide it
+        with pytest.raises(UserError) as caught:
+            load_digits(dataset, tmp_path)
+        assert str(tmp_path / "MNIST" / "raw" / name) in str(caught.value) and "\n" not in str(caught.value)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("changes", [
+    {0: np.zeros((59, 28, 28))}, {1: np.zeros(61)}, {2: np.zeros((21, 28, 28))}, {3: np.zeros(0)},
+    {0: np.zeros((60, 27, 28))}, {2: np.zeros((20, 28, 14))}, {0: np.zeros((60, 28, 14)), 2: np.zeros((20, 28, 14))},
+    {0: np.zeros((0, 28, 28)), 1: np.zeros(0)}, {2: np.zeros((0, 28, 28)), 3: np.zeros(0)}], ids=[
+    "fewer images", "more labels", "more test images", "no test labels", "another height",
+    "another width of the test set", "another width of both", "no images", "no test images"])
+def test_files_that_do_not_belong_together(tmp_path, changes):
+    """Each by itself is right; the line names their folder."""
+    write_mnist(tmp_path, {**FILES, **{MNIST_FILES[place]: idx(array.astype(np.uint8))
+                                       for place, array in changes.items()}})
+    with pytest.raises(UserError) as caught:
+        load_digits("mnist", tmp_path)
+    assert str(tmp_path / "MNIST" / "raw") in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name, other", [(MNIST_FILES[0], MNIST_FILES[1]), (MNIST_FILES[3], MNIST_FILES[2])])
+def test_labels_and_images_in_each_others_place(tmp_path, name, other):
+    write_mnist(tmp_path, {**FILES, name: FILES[other]})
+    with pytest.raises(UserError, match=name):
+        load_digits("mnist", tmp_path)
+
+
+def test_folder_in_the_place_of_a_file(tmp_path):
+    write_mnist(tmp_path, {name: FILES[name] for name in MNIST_FILES[1:]})
+    (tmp_path / "MNIST" / "raw" / MNIST_FILES[0]).mkdir()
+    with pytest.raises(UserError, match=MNIST_FILES[0]):
+        load_digits("mnist", tmp_path)
+
+
+@pytest.mark.skipif(not COURSE_DATA, reason="COURSE_DATA names no folder with MNIST")
+def test_real_mnist():
+    real = load_digits("mnist", COURSE_DATA)
+    assert real.name == "mnist"
+    assert real.train_images.shape == (60000, 1, 28, 28) and real.test_images.shape == (10000, 1, 28, 28)
+    assert torch.bincount(real.train_labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert torch.bincount(real.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert abs(real.train_images.float().mean() / 255 - 0.1307) < 1e-4
+
+
+def test_digits_of_scikit_learn():
+    """Their pictures, shrunk again, are nearest to an original with the same label."""
+    from sklearn.datasets import load_digits as originals
+    bunch = originals()
+    small = load_digits("digits", "/no/folder/is/needed")
+    assert small.name == "digits"
+    images = torch.cat([small.train_images, small.test_images])
+    labels = torch.cat([small.train_labels, small.test_labels])
+    assert images.shape == (1797, 1, 28, 28) and images.dtype == torch.uint8 and len(small.test_images) == 360
+    assert images.min() == 0 and images.max() >= 250
+    shrunk = torch.nn.functional.avg_pool2d(images[..., 2:26, 2:26].double(), 3).flatten(1) / 255
+    distance = torch.cdist(shrunk, torch.tensor(bunch.images).flatten(1) / 16)
+    nearest = distance.argmin(1)
+    assert torch.equal(labels, torch.tensor(bunch.target)[nearest]) and len(set(nearest.tolist())) > 1790
+    assert torch.bincount(small.test_labels, minlength=10).min() >= 20
+    again = load_digits("digits")
+    assert all(torch.equal(one, other) for one, other in zip(small[1:], again[1:]))
+
+
+# Batches
+
+def test_batches_go_through_everything_once_a_pass():
+    images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1).expand(10, 1, 2, 2)
+    labels = torch.arange(10)
+    torch.manual_seed(0)
+    for shuffle in (False, True):
+        batches = Batches(images, labels, 4, shuffle=shuffle, passes=2)
+        drawn = list(batches)
+        assert len(batches) == len(drawn) == 6 and [len(x) for x, _ in drawn] == [4, 4, 2, 4, 4, 2]
+        for x, y in drawn:
+            assert x.dtype == torch.float32 and torch.equal((x[:, 0, 0, 0] * 255).round().long(), y)
+        passes = [torch.cat([y for _, y in drawn[first:first + 3]]).tolist() for first in (0, 3)]
+        assert [sorted(order) for order in passes] == [list(range(10))] * 2
+        assert (passes[0] == passes[1] == list(range(10))) is not shuffle
+    assert not torch.equal(torch.cat([y for _, y in batches]), torch.cat([y for _, y in batches]))
+
+
+def test_loaders_of_both_data_sets(tmp_path):
+    write_mnist(tmp_path, FILES)
+    train, test = digit_loaders(load_digits("mnist", tmp_path), 16)
+    assert len(list(train)) == len(train) == 4 and len(torch.cat([x for x, _ in test])) == 20
+    small = load_digits("digits")
+    train, test = digit_loaders(small, 1437)
+    one, other = (next(iter(train))[0] for _ in range(2))
+    assert len(train) > 10 and 0 <= one.min() and one.max() <= 1 and not torch.equal(one.sort(0)[0], other.sort(0)[0])
+    for _ in range(2):                              # the test set stays as it is, in order
+        assert torch.equal(torch.cat([y for _, y in test]), small.test_labels)
+        assert torch.equal((torch.cat([x for x, _ in test]) * 255).round().byte(), small.test_images)
+
+
+def test_shift_and_rotate():
+    """A spot off the centre of each image moves by no more than the shift and the arc of the turn."""
+    images = torch.zeros(500, 1, 28, 28)
+    images[:, :, 13:15, 21:23] = 1                  # its centre lies 8 to the right of the image's
+    torch.manual_seed(0)
+
+    def moved(**limits):
+        out = shift_and_rotate(images, **limits)
+        assert out.shape == images.shape and out.min() >= 0 and out.max() <= 1
+        where, total = torch.arange(28.0) - 13.5, out.sum((1, 2, 3))
+        return torch.stack([(out.sum((1, 2)) * where).sum(1), (out.sum((1, 3)) * where).sum(1)], 1) / total[:, None]
+
+    still = moved(pixels=0, degrees=0)
+    assert torch.allclose(still, torch.tensor([8.0, 0.0]), atol=1e-3)
+    shifted = moved(pixels=2, degrees=0) - still
+    assert (shifted.amax(0) > 1.8).all() and (shifted.amin(0) < -1.8).all() and shifted.abs().max() < 2.01
+    turned = moved(pixels=0, degrees=20)
+    angles = torch.atan2(turned[:, 1], turned[:, 0]).rad2deg()
+    assert 18 < angles.max() < 20.5 and -20.5 < angles.min() < -18
+    assert torch.allclose(turned.norm(dim=1), torch.tensor(8.0), atol=0.1)
