@@ -1,13 +1,15 @@
 """Pictures: grids of images, curves, and saving them."""
 import io
+import os
 from pathlib import Path
-from typing import Dict, Sequence, Union
+from typing import Dict, Iterable, Sequence, Union
 
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib.run import write_file
+from lib.script import RunError
 
 # Ten colours that also the colour-blind tell apart (Petroff 2021, https://arxiv.org/abs/2107.02270).
 COLORS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
@@ -59,10 +61,41 @@ def save_curves(history: Sequence[Dict[str, float]], panels: Dict[str, Sequence[
     figure = Figure(figsize=(4.5 * len(panels), 3.5), layout="constrained")
     for axes, (label, names) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items()):
         for name, color, style in zip(names, COLORS, ("-", "--", ":", "-.")):
-            axes.plot([row["epoch"] for row in history], [row[name] for row in history], style, color=color,
-                      marker="." if len(history) < 50 else "", label=name.replace("_", " ").replace(" kl", " KL"))
+            rows = [row for row in history if name in row]
+            axes.plot([row["epoch"] for row in rows], [row[name] for row in rows], style, color=color,
+                      marker="." if len(rows) < 50 else "", label=name.replace("_", " ").replace(" kl", " KL"))
         axes.set(title=label, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     save_figure(figure, path)
+
+
+def save_video(frames: Iterable[np.ndarray], path: Union[str, Path], fps: float = 25) -> None:
+    """Save frames as an H.264 video that plays anywhere, whole or not at all.
+
+    Args:
+        frames: H,W,3 arrays of uint8, all of one shape; H and W are even.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    import imageio.v2 as imageio
+    from imageio_ffmpeg import count_frames_and_secs
+    part, count = Path(path).with_suffix(".part.mp4"), 0            # imageio wants the ending
+    try:
+        part.touch()                                # found out now, not by ffmpeg, whose errors are long
+        with imageio.get_writer(str(part), format="FFMPEG", fps=fps, codec="libx264", quality=None, macro_block_size=2,
+                                ffmpeg_log_level="fatal",
+                                output_params=["-crf", "20", "-movflags", "+faststart"]) as writer:
+            for frame in frames:
+                writer.append_data(frame)
+                count += 1
+        if count_frames_and_secs(str(part))[0] != count:            # ffmpeg does not say that it failed in the end
+            raise RuntimeError
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:
+        if part.is_file():
+            part.unlink()
+        reason = getattr(error, "strerror", None) or "ffmpeg did not finish it; is there room on the disk?"
+        raise RunError(f"{path} could not be written: {reason}")

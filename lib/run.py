@@ -189,6 +189,9 @@ class Run:
     def end_epoch(self, metrics: Dict[str, float]) -> None:
         """Keep the state after an epoch: the checkpoint first, then the row of metrics.csv.
 
+        Args:
+            metrics: by name; not every epoch needs to have the same ones.
+
         Raises:
             RunError: a metric is not finite (the last checkpoint is kept), or the disk is full.
         """
@@ -209,8 +212,9 @@ class Run:
 
     def _write_metrics(self) -> None:
         text = io.StringIO()
-        if self.history:
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(self.history[0])
-            writer.writerows([f"{value:.6g}" for value in row.values()] for row in self.history)
+        if self.history:                            # a metric that an epoch lacks is an empty cell
+            names = list(dict.fromkeys(name for row in self.history for name in row))
+            writer = csv.DictWriter(text, names, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in self.history)
         write_file(self.folder / METRICS, text.getvalue().encode())
