@@ -29,9 +29,10 @@ def density(points: Union[np.ndarray, Tensor]) -> np.ndarray:
         CELLS,CELLS array in [0, 1]; the first row is at the bottom.
     """
     from scipy.ndimage import gaussian_filter       # scipy comes with scikit-learn
-    cell = np.floor((np.asarray(points) + LIMIT) * (CELLS / (2 * LIMIT))).astype(np.int64)
-    column, row = cell[((cell >= 0) & (cell < CELLS)).all(axis=1)].T
-    counts = np.bincount(row * CELLS + column, minlength=CELLS * CELLS).reshape(CELLS, CELLS)
+    column, row = (np.asarray(points).T + LIMIT) * (CELLS / (2 * LIMIT))
+    seen = (column >= 0) & (column < CELLS) & (row >= 0) & (row < CELLS)
+    cell = row[seen].astype(int) * CELLS + column[seen].astype(int)
+    counts = np.bincount(cell, minlength=CELLS * CELLS).reshape(CELLS, CELLS)
     smooth = gaussian_filter(counts.astype(float), sigma=1.5)
     return np.sqrt(np.clip(smooth / max(np.quantile(smooth, 0.998), 1e-9), 0, 1))   # the root lifts what is faint
 

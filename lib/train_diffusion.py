@@ -127,7 +127,7 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
     model = SimpleDiffusion(2, args.n_blocks, args.n_units, args.time_embedding, args.diffusion_steps).to(device)
     fused = device.type != "mps"                    # one kernel updates all weights; MPS has it only in newer versions
     optimizer = torch.optim.Adam(model.parameters(), args.learning_rate, fused=fused)
-    steps = args.epochs * math.ceil(len(data) / args.batch_size)
+    steps = max(21, args.epochs * math.ceil(len(data) / args.batch_size))   # at 20, OneCycleLR divides by 0
     scheduler = torch.optim.lr_scheduler.OneCycleLR(        # up within 5 % of the steps, then down as a cosine
         optimizer, args.learning_rate, steps, pct_start=0.05, cycle_momentum=False)
 

@@ -11,6 +11,7 @@ The papers count the steps from 1 to T, the code counts them from 0 to T - 1: ba
 Shapes: N points, B batch, T diffusion steps.
 """
 import math
+import os
 from pathlib import Path
 from typing import Callable, Dict, Optional, Tuple, Union
 
@@ -119,7 +120,7 @@ def get_dataset(dataset_name: str = "moons", n_samples: int = 10000, rng: Option
     rng = rng or np.random.default_rng()
     if dataset_name in DENSITIES:
         points = DENSITIES[dataset_name](n_samples, rng)
-    elif Path(dataset_name).is_file():
+    elif os.path.isfile(dataset_name):
         points = picture(dataset_name, n_samples, rng)
     else:
         raise UserError(f"--dataset {dataset_name}: there is no such density; choose {', '.join(DENSITIES)}, or the "
