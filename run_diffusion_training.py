@@ -17,7 +17,7 @@ def main() -> None:
                              "picture file (default: %(default)s)")
     parser.add_argument("--n_samples", type=integer(2, 10 ** 7), default=100_000,
                         help="points to train on (default: %(default)s)")
-    parser.add_argument("--epochs", type=integer(1), default=50,
+    parser.add_argument("--epochs", type=integer(1), default=40,
                         help="the learning rate falls to 0 over them (default: %(default)s)")
     parser.add_argument("--diffusion_steps", type=integer(1, 10 ** 4), default=100, help="default: %(default)s")
     parser.add_argument("--schedule", choices=("cosine", "linear"), default="cosine",
@@ -30,7 +30,7 @@ def main() -> None:
                         help="units of each hidden layer (default: %(default)s)")
     parser.add_argument("--time_embedding", choices=("sinusoidal", "index"), default="sinusoidal",
                         help="how the network is told the step (default: %(default)s)")
-    parser.add_argument("--evaluate_every", type=integer(1), default=25, metavar="EPOCHS",
+    parser.add_argument("--evaluate_every", type=integer(1), default=20, metavar="EPOCHS",
                         help="measure the distance to the data so often, and at the end (default: %(default)s)")
     parser.add_argument("--no_video", action="store_true", help="make no videos")
     parser.add_argument("--quiet", action="store_false", dest="verbose", help="print no line for each epoch")

@@ -1,15 +1,16 @@
-"""Side-by-side timings: python -m benchmarks vae --data_dir data"""
+"""Side-by-side timings: python -m benchmarks vae --data_dir data, python -m benchmarks diffusion"""
 import argparse
 import sys
 
-from benchmarks import vae
+from benchmarks import diffusion, vae
 from lib.script import run_script
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    vae.add_flags(commands.add_parser("vae", help=vae.__doc__.splitlines()[0]))
+    for name, module in (("vae", vae), ("diffusion", diffusion)):
+        module.add_flags(commands.add_parser(name, help=module.__doc__.splitlines()[0]))
     args = parser.parse_args()
     args.function(args)
 

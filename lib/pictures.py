@@ -81,21 +81,28 @@ def save_video(frames: Iterable[np.ndarray], path: Union[str, Path], fps: float 
         RunError: it cannot be written.
     """
     import imageio.v2 as imageio
-    from imageio_ffmpeg import count_frames_and_secs
     part, count = Path(path).with_suffix(".part.mp4"), 0            # imageio wants the ending
     try:
         part.touch()                                # found out now, not by ffmpeg, whose errors are long
+        options = ["-preset", "veryfast", "-crf", "20", "-movflags", "+faststart"]
         with imageio.get_writer(str(part), format="FFMPEG", fps=fps, codec="libx264", quality=None, macro_block_size=2,
-                                ffmpeg_log_level="fatal",
-                                output_params=["-crf", "20", "-movflags", "+faststart"]) as writer:
+                                ffmpeg_log_level="fatal", output_params=options) as writer:
             for frame in frames:
                 writer.append_data(frame)
                 count += 1
-        if count_frames_and_secs(str(part))[0] != count:            # ffmpeg does not say that it failed in the end
-            raise RuntimeError
+        if not _has_frames(part, count):            # ffmpeg does not say that it failed in the end
+            raise OSError
         os.replace(part, path)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         if part.is_file():
             part.unlink()
-        reason = getattr(error, "strerror", None) or "ffmpeg did not finish it; is there room on the disk?"
-        raise RunError(f"{path} could not be written: {reason}")
+        raise RunError(f"{path} could not be written: "
+                       f"{error.strerror or 'ffmpeg did not finish it; is there room on the disk?'}")
+
+
+def _has_frames(video: Path, count: int) -> bool:
+    from imageio_ffmpeg import count_frames_and_secs
+    try:
+        return count_frames_and_secs(str(video))[0] == count
+    except RuntimeError:                            # it is no video
+        return False

@@ -1,5 +1,6 @@
 """Training the diffusion model (Ho et al. 2020, https://arxiv.org/abs/2006.11239, algorithm 1)."""
 import math
+from copy import deepcopy
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Tuple, Union
@@ -26,8 +27,8 @@ Scheduler = torch.optim.lr_scheduler.LRScheduler
 
 
 def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optimizer: torch.optim.Optimizer,
-          baralphas: Tensor, scheduler: Optional[Scheduler] = None, run: Optional[Run] = None,
-          evaluate: Optional[Callable[[int], Dict[str, float]]] = None) -> Tensor:
+          baralphas: Tensor, scheduler: Optional[Scheduler] = None, average: Optional[nn.Module] = None,
+          run: Optional[Run] = None, evaluate: Optional[Callable[[int], Dict[str, float]]] = None) -> Tensor:
     """Teach a model to tell the noise from the data, at all steps of the forward process.
 
     Args:
@@ -37,6 +38,8 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
         model: predicts the noise, B,2, from x: B,2 and t: B,1.
         baralphas: T, of the schedule.
         scheduler: of the learning rate; it goes on with each batch. The rate is constant without one.
+        average: a copy of the model, whose weights become an average of the model's over about the last ninth of the
+            training (Shamir & Zhang 2013, section 4). They lack the noise of the single batches, and generate better.
         run: keeps a checkpoint after each epoch, and may resume.
         evaluate: further metrics of an epoch, for the run.
 
@@ -50,15 +53,16 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
     data = torch.as_tensor(dataset, dtype=torch.float32, device=args.device)    # in memory, once
     baralphas = baralphas.to(args.device)
     loss = torch.tensor(math.nan)
-    parts = {"model": model, "optimizer": optimizer, **({"scheduler": scheduler} if scheduler else {})}
-    first_epoch = run.start(**parts) if run else 1
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "average": average}
+    first_epoch = run.start(**{name: part for name, part in parts.items() if part is not None}) if run else 1
     bar = tqdm(range(first_epoch, args.epochs + 1), f"training on {Path(args.dataset).name}", leave=False, disable=None)
     for epoch in bar:
         if run:
             run.seed_epoch(epoch)
         model.train()
         losses = []
-        for batch in data.split(args.batch_size):
+        batches = data.split(args.batch_size)
+        for number, batch in enumerate(batches, (epoch - 1) * len(batches)):
             # START TODO 2.2 ########################
             # One step of training (algorithm 1): draw a step t for each point of the batch, B,1 integers, each of 0 to
             # diffusion_steps - 1 equally likely; add the noise of that step with add_noise; let the model predict the
@@ -73,8 +77,12 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
             optimizer.step()
             # END SOLUTION
             # END TODO 2.2 ########################
-            if scheduler:
+            if scheduler is not None:
                 scheduler.step()
+            if average is not None:
+                with torch.no_grad():
+                    for mean, weight in zip(average.parameters(), model.parameters()):
+                        mean.lerp_(weight, 9 / (number + 9))
             losses.append(loss.detach())            # no .item() here: it would make the device wait in every step
         metrics = {"loss": torch.stack(losses).mean().item()}
         if run and not math.isfinite(metrics["loss"]):
@@ -125,6 +133,7 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
     baralphas = schedule[0]
     torch.manual_seed(args.seed)
     model = SimpleDiffusion(2, args.n_blocks, args.n_units, args.time_embedding, args.diffusion_steps).to(device)
+    average = deepcopy(model)
     fused = device.type != "mps"                    # one kernel updates all weights; MPS has it only in newer versions
     optimizer = torch.optim.Adam(model.parameters(), args.learning_rate, fused=fused)
     steps = max(21, args.epochs * math.ceil(len(data) / args.batch_size))   # at 20, OneCycleLR divides by 0
@@ -139,10 +148,9 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
         last = epoch == args.epochs
         if not last and epoch % args.evaluate_every:
             return {}
-        model.eval()
         kept = frame_steps(args.diffusion_steps)[::-1] if last and videos else []
         noise = torch.randn(GENERATED if last else POINTS, 2, device=device)
-        samples, path = (points.cpu() for points in sample_ddpm(model, noise, schedule, clip, kept))
+        samples, path = (points.cpu() for points in sample_ddpm(average, noise, schedule, clip, kept))
         metrics = {**distances(zip(samples.split(POINTS), fresh)), **floor}
         if last:                                    # before the checkpoint: a resumed run lacks no picture
             text = "   ".join(f"{name} {metrics[key]:.4f} (floor {metrics[key + '_floor']:.4f})" for name, key in (
@@ -160,7 +168,7 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
         print(f"warning: the linear schedule does not end in noise after {args.diffusion_steps} steps (baralpha is "
               f"{baralphas[-1]:.2f} there, it should be below 0.01), but generation begins with noise: take --schedule "
               f"cosine, or --diffusion_steps {enough} or more", flush=True)
-    train(data, args, model, optimizer, baralphas, scheduler, run, evaluate)
+    train(data, args, model, optimizer, baralphas, scheduler, average, run, evaluate)
     save_curves(run.history, {"mean squared error of the predicted noise": ("loss",),
                               "sliced Wasserstein distance to the data": ("swd", "swd_floor")},
                 folder / "loss_curves.png")

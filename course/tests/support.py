@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TRAIN, PLOT = "run_vae_training.py", "plot_latent_space.py"
+TRAIN, PLOT, DIFFUSION = "run_vae_training.py", "plot_latent_space.py", "run_diffusion_training.py"
 NOBODY = "http://127.0.0.1:9"  # no server listens there
 MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 

@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from course.tests.support import (MNIST_FILES, PLOT, ROOT, TRAIN, assert_one_line, contents, environment, idx, load,
-                                  run, small_mnist, write_mnist)
+from course.tests.support import (DIFFUSION, MNIST_FILES, PLOT, ROOT, TRAIN, assert_one_line, contents, environment,
+                                  idx, load, run, small_mnist, write_mnist)
 from lib.train_vae import run_vae_training
 
 # Imports what the scripts import, then runs each case as a process that starts from there: seconds less for each.
 CASE_BY_CASE = """
 import gc, json, os, runpy, sys, traceback
 sys.path.insert(0, sys.argv[1])
-import lib.explore_latent_space, lib.train_vae, torch._dynamo, torchvision.datasets.mnist
+import lib.explore_latent_space, lib.train_diffusion, lib.train_vae, torch._dynamo, torchvision.datasets.mnist
 results = []
 gc.freeze()
 for script, flags, cwd in json.load(sys.stdin):
@@ -56,6 +57,10 @@ FLAGS = [(TRAIN, flags, flags.split()[0].split("=")[0]) for flags in (
 FLAGS += [(PLOT, flags, flags.split()[0].split("=")[0]) for flags in (
     "--kl_loss_weight -1", "--kl_loss_weight nan", "--kl_loss_weight x", "--grid_size 1", "--grid_size 0",
     "--grid_size 101", "--grid_size x", "--compare", "--compare 1 x", "--compare -1")]
+FLAGS += [(DIFFUSION, flags, flags.split()[0].split("=")[0]) for flags in (
+    "--n_samples 1", "--n_samples 1e5", "--epochs 0", "--epochs x", "--diffusion_steps 0", "--diffusion_steps 10001",
+    "--schedule quadratic", "--schedule", "--batch_size 0", "--learning_rate 0", "--learning_rate nan",
+    "--n_blocks 0", "--n_units 0", "--time_embedding none", "--evaluate_every 0", "--seed -1", "--num_epochs 3")]
 FLAGS += [(TRAIN, "--resume --overwrite", "--overwrite"), (TRAIN, "--epochs 3", "--epochs"),
           (TRAIN, "--num 3", "--num"), (TRAIN, "more", "more"), (TRAIN, "--lr 1e30", "--lr"),
           (TRAIN, "--kl_loss_weight 1e9", "--kl_loss_weight"),
@@ -118,6 +123,43 @@ for name, flags, status, words in [
         ("comparison with a missing run", "--compare 1 30", 2, ["results_kl1.0", "train"]),
         ("plot without the data", "--output_dir run --data_dir nowhere", 1, ["MNIST", "nowhere", "--data_dir"])]:
     case(name, PLOT, flags, status, *words)(nothing)
+
+
+TINY = "--n_samples 300 --n_blocks 1 --n_units 4 --diffusion_steps 3 --epochs 1 "
+for name, flags, status, words in [
+        ("unknown density", "--dataset mooons", 2, ["--dataset mooons", "moons", "spirals", "picture"]),
+        ("picture that is not there", "--dataset cat.png", 2, ["--dataset cat.png", "picture"]),
+        ("picture that is a folder", "--dataset run", 2, ["--dataset run"]),
+        ("picture that is none", "--dataset file", 2, ["--dataset file", "picture"]),
+        ("diffusion on an unknown device", "--device gpu", 2, ["--device gpu", "--device auto"]),
+        ("diffusion in the folder of another run", "--output_dir run", 2, ["run", "--resume", "--overwrite"]),
+        ("diffusion resumes the run of a VAE", "--output_dir run --resume", 2, ["run", "schedule", "other settings"]),
+        ("diffusion into a file", "--output_dir file", 2, ["file"]),
+        ("diffusion below a file", "--output_dir file/deep", 2, ["file/deep"]),
+        ("diffusion beyond the memory", "--n_units 100000 --n_blocks 1000", 1, ["memory"])]:
+    case(name, DIFFUSION, TINY + flags, status, *words)(nothing)
+
+
+@case("far too large a learning rate of diffusion", DIFFUSION, TINY + "--batch_size 10 --learning_rate 1e9", 1,
+      "epoch", "learning rate", made=("results_diffusion/metrics.csv",))
+def diverging(cwd):
+    pass
+
+
+@case("blank picture", DIFFUSION, TINY + "--dataset picture.png", 2, "picture.png", "blank")
+def blank(cwd):
+    Image.new("RGB", (40, 30), "white").save(str(cwd / "picture.png"))
+
+
+@case("truncated picture", DIFFUSION, TINY + "--dataset picture.png", 2, "picture.png", "picture")
+def truncated(cwd):
+    Image.effect_noise((64, 64), 50).save(str(cwd / "picture.png"))
+    (cwd / "picture.png").write_bytes((cwd / "picture.png").read_bytes()[:2000])
+
+
+@case("video that is there already", DIFFUSION, TINY, 2, "results_diffusion_forward.mp4", "--overwrite", "--output_dir")
+def video_of_another(cwd):
+    (cwd / "results_diffusion_forward.mp4").write_bytes(b"mine")
 
 
 @case("learning rate far too large", TRAIN, SMALL + "--lr 1e8", 1, "epoch 1", "learning rate",

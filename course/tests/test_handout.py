@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # Written anew here, for bytes and by regular expression, so that the cut is compared with something that is not itself.
 REGION = re.compile(rb"^[ \t]*# BEGIN SOLUTION\r?\n.*?^[ \t]*# END SOLUTION\r?\n", re.MULTILINE | re.DOTALL)
 UNFILLED = re.compile(rb'^[ \t]*raise NotImplementedError\("Task (\S+) is not filled in yet"\)\r?\n', re.MULTILINE)
-IDIOMS = {"model.eval()"}  # lines of solutions that any PyTorch program has: they tell nothing
+# Lines of solutions that any PyTorch program has: they tell nothing.
+IDIOMS = {"model.eval()", "optimizer.zero_grad()", "loss.backward()", "optimizer.step()"}
 WITH_GAPS = [task for task in TASKS
              if task.graded_by == "tests" and all((ROOT / path).is_file() for path in task.fill_in.split(", "))]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from course.tests.support import (PLOT, TRAIN, assert_done, assert_same_run, assert_same_value, command,
+from course.tests.support import (DIFFUSION, PLOT, TRAIN, assert_done, assert_same_run, assert_same_value, command,
                                   contents, environment, finish, load, run, start)
 
 COURSE_DATA = os.environ.get("COURSE_DATA")
@@ -33,7 +33,8 @@ def three_weights(tmp_path_factory, small):
 # Before anything heavy
 
 @pytest.mark.parametrize("script, flag, status", [
-    (TRAIN, "--help", 0), (TRAIN, "--hlep", 2), (PLOT, "--help", 0), (PLOT, "--hlep", 2), (PLOT, "--device=", None)])
+    (TRAIN, "--help", 0), (TRAIN, "--hlep", 2), (PLOT, "--help", 0), (PLOT, "--hlep", 2),
+    (DIFFUSION, "--help", 0), (DIFFUSION, "--hlep", 2), (PLOT, "--device=", None)])
 def test_help_and_mistyped_flags_import_nothing_heavy(script, flag, status, tmp_path):
     """The last one shows that the list of imports tells when something heavy is imported."""
     done = subprocess.run([sys.executable, "-X", "importtime"] + command(script, flag)[1:], cwd=str(tmp_path),
@@ -50,7 +51,9 @@ def test_help_and_mistyped_flags_import_nothing_heavy(script, flag, status, tmp_
 @pytest.mark.parametrize("script, flags", [
     (TRAIN, "kl_loss_weight num_epochs lr batch_size latent_size hidden_size dataset data_dir output_dir device seed "
             "resume overwrite"),
-    (PLOT, "kl_loss_weight output_dir compare data_dir device show")])
+    (PLOT, "kl_loss_weight output_dir compare data_dir device show"),
+    (DIFFUSION, "dataset epochs diffusion_steps schedule n_samples n_blocks batch_size learning_rate output_dir device "
+                "seed resume overwrite no_video")])
 def test_help_names_every_flag(script, flags, tmp_path):
     done = run(script, "--help", cwd=tmp_path)
     assert_done(done)

@@ -1,0 +1,138 @@
+"""Make the reference results of exercise 2 and the figures of what each setting does.
+
+    python -m course.reference_diffusion
+
+trains the runs in results_reference/diffusion/ (one that is there already is kept, one that was stopped is resumed),
+prints the table of docs/results_diffusion.md in Markdown, and draws the pictures of docs/ and course/answers/.
+"""
+import argparse
+import csv
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Dict, Sequence, Tuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+
+from lib.draw_diffusion import LIMIT, density
+from lib.model_diffusion import SimpleDiffusion
+from lib.pictures import save_figure
+from lib.run import load_checkpoint, load_part
+from lib.sample_diffusion import sample_ddim, sample_ddpm
+from lib.utils import DENSITIES, SCHEDULES, get_dataset
+
+ROOT, SEEDS, POINTS = Path("results_reference/diffusion"), (0, 1, 2), 100_000
+FACE = ROOT / "face.png"                            # the picture file among the densities
+
+# For the figures of course/answers: file, title, and the label of each run with the flags that are not the defaults.
+ABLATIONS: Sequence[Tuple[str, str, Dict[str, Sequence]]] = (
+    ("2_steps", "diffusion steps, in training and in generation", {
+        f"{steps} steps": ("--diffusion_steps", steps) for steps in (5, 10, 20, 50, 100, 1000)}),
+    ("2_schedule", "schedule and diffusion steps", {
+        f"{schedule}, {steps} steps": ("--schedule", schedule, "--diffusion_steps", steps)
+        for schedule in ("linear", "cosine") for steps in (100, 300, 1000)}),
+    ("2_epochs", "epochs, over which the learning rate falls to 0", {
+        f"{epochs} epochs": ("--epochs", epochs) for epochs in (2, 5, 10, 20, 40, 250)}),
+    ("2_time_embedding", "how the network is told the step, and the highest learning rate", {
+        f"{embedding}, {rate:g}": ("--time_embedding", embedding, "--learning_rate", rate)
+        for embedding in ("index", "sinusoidal") for rate in (1e-3, 3e-3, 1e-2)}))
+ABLATED = "spirals"
+
+
+def train(dataset: str, seed: int, *flags: object) -> Path:
+    """Train a run by the script, as a user would."""
+    name = "_".join([Path(dataset).stem, f"seed{seed}", *(str(flag).lstrip("-") for flag in flags)])
+    subprocess.run([sys.executable, "run_diffusion_training.py", "--dataset", dataset, "--seed", str(seed), "--quiet",
+                    "--no_video", "--output_dir", str(ROOT / name), "--resume", *map(str, flags)], check=True)
+    return ROOT / name
+
+
+def last_row(folder: Path) -> Dict[str, float]:
+    with open(str(folder / "metrics.csv")) as file:
+        return {name: float(value) for name, value in list(csv.DictReader(file))[-1].items()}
+
+
+def sample(folder: Path, keep: Sequence[int] = (), ddim_steps: int = 0) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Draw from a finished run, by DDIM if steps are given."""
+    checkpoint = load_checkpoint(folder)
+    settings = checkpoint["settings"]
+    model = SimpleDiffusion(2, settings["n_blocks"], settings["n_units"], settings["time_embedding"],
+                            settings["diffusion_steps"])
+    load_part(model, checkpoint, "model", folder)
+    data = get_dataset(settings["dataset"], settings["n_samples"], np.random.default_rng(settings["seed"]))
+    schedule, clip = SCHEDULES[settings["schedule"]](settings["diffusion_steps"]), float(np.abs(data).max())
+    torch.manual_seed(0)
+    noise = torch.randn(POINTS, 2)
+    if ddim_steps:
+        return sample_ddim(model, noise, schedule, ddim_steps, clip), noise[:0]
+    return sample_ddpm(model, noise, schedule, clip, keep)
+
+
+def draw_densities(rows: Sequence[Sequence[Tuple[str, torch.Tensor]]], title: str, path: Path) -> None:
+    """Draw a table of densities, each with its title."""
+    figure = Figure(figsize=(2.2 * len(rows[0]), 2.4 * len(rows) + 0.3), layout="constrained")
+    for line, row in zip(figure.subplots(len(rows), len(rows[0]), squeeze=False), rows):
+        for axes, (label, points) in zip(line, row):
+            axes.imshow(density(points), origin="lower", extent=[-LIMIT, LIMIT] * 2, cmap="magma", vmin=0, vmax=1)
+            axes.set_title(label, fontsize=9)
+            axes.set_axis_off()
+    figure.suptitle(title, fontsize=11)
+    save_figure(figure, path, dpi=110)
+
+
+def draw_face() -> None:
+    """A picture file for the density that a user brings along."""
+    image = Image.new("L", (300, 300), 255)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((10, 10, 290, 290), outline=0, width=16)
+    for x in (90, 180):
+        draw.ellipse((x, 85, x + 30, 135), fill=0)
+    draw.arc((75, 90, 225, 230), 20, 160, fill=0, width=14)
+    FACE.parent.mkdir(parents=True, exist_ok=True)
+    image.save(str(FACE))
+
+
+def main() -> None:
+    argparse.ArgumentParser(prog="python -m course.reference_diffusion", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    draw_face()
+    names = [*DENSITIES, str(FACE)]
+    runs = {name: [train(name, seed) for seed in SEEDS] for name in names}
+    print("\n| density | distance | floor | distance / floor | energy distance | floor | loss |\n|" + " --- |" * 7)
+    for name, folders in runs.items():
+        rows = [last_row(folder) for folder in folders]
+        ratio = mean(row["swd"] for row in rows) / mean(row["swd_floor"] for row in rows)
+        cells = [f"{mean(row[key] for row in rows):.4f} ± {stdev(row[key] for row in rows):.4f}"
+                 for key in ("swd", "swd_floor", "energy", "energy_floor", "loss")]
+        print(f"| {Path(name).stem} | {' | '.join([*cells[:2], f'{ratio:.2f}', *cells[2:]])} |")
+
+    images, answers = Path("docs/images"), Path("course/answers")
+    for name in ("samples", "loss_curves", "schedules"):
+        shutil.copy(runs["moons"][0] / f"{name}.png", images / f"diffusion_{name}.png")
+    generated = {name: sample(folders[0])[0] for name, folders in runs.items()}
+    draw_densities([[(f"data: {Path(name).stem}", get_dataset(name, POINTS)) for name in names],
+                    [(f"generated: {last_row(runs[name][0])['swd']:.4f}", generated[name]) for name in names]],
+                   "densities and what is generated after 40 epochs, with the sliced Wasserstein distance",
+                   images / "diffusion_densities.png")
+    keep = [99, 60, 40, 25, 15, 8, 3]
+    samples, path = sample(runs["swiss_roll"][0], keep)
+    draw_densities([[*((f"step {t}", points) for t, points in zip(keep, path)), ("generated", samples)]],
+                   "generation, from noise to data", images / "diffusion_generation.png")
+    for file, title, settings in ABLATIONS:
+        folders = {label: train(ABLATED, 0, *flags) for label, flags in settings.items()}
+        rows = {label: last_row(folder) for label, folder in folders.items()}
+        print(f"\n{title}")
+        for label, row in rows.items():
+            print(f"{label}: distance {row['swd']:.4f}, {row['swd'] / row['swd_floor']:.1f} times the floor")
+        draw_densities([[(f"{label}\n{row['swd']:.4f}, {row['swd'] / row['swd_floor']:.1f} × floor",
+                          sample(folders[label])[0]) for label, row in rows.items()]],
+                       title, answers / f"{file}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""run_diffusion_training.py from end to end, as a user runs it: what it leaves and says, and how it goes on after a
+stop."""
+import csv
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from PIL import Image
+
+from course.tests.support import (DIFFUSION, assert_done, assert_one_line, assert_same_run, assert_same_value, contents,
+                                  finish, load, run, start)
+
+EPOCHS = 12
+TINY = ("--n_samples", 20_000, "--n_blocks", 1, "--n_units", 8, "--diffusion_steps", 6, "--epochs", EPOCHS,
+        "--evaluate_every", 5, "--batch_size", 100)
+VIDEOS = {"results_diffusion_forward.mp4", "results_diffusion_generation.mp4"}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The working directory of a run that was left alone, with what it said in said.txt. Copy it; do not change it."""
+    cwd = tmp_path_factory.mktemp("diffusion")
+    done = run(DIFFUSION, *TINY, cwd=cwd)
+    assert_done(done)
+    (cwd / "said.txt").write_text(done.stdout)
+    return cwd
+
+
+def assert_same_directory(one, other):
+    """The same run, and the same videos beside it."""
+    assert_same_run(one / "results_diffusion", other / "results_diffusion")
+    for name in VIDEOS:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    assert not list(one.rglob("*.part*"))
+
+
+def metrics(folder):
+    with open(str(folder / "metrics.csv")) as file:
+        return list(csv.DictReader(file))
+
+
+# What a run leaves and says
+
+def test_files_and_lines(alone):
+    lines = (alone / "said.txt").read_text().splitlines()
+    assert [int(re.match(r"epoch +(\d+)/12   loss \d", line)[1]) for line in lines if line.startswith("epoch")] == \
+        list(range(1, EPOCHS + 1))
+    assert lines[-1].startswith("results are in results_diffusion/") and all(name in lines[-1] for name in VIDEOS)
+    assert not any("warning" in line for line in lines)
+    assert set(contents(alone)) == VIDEOS | {"said.txt"} | {f"results_diffusion/{name}" for name in (
+        "checkpoint.pt", "metrics.csv", "samples.png", "schedules.png", "loss_curves.png")}
+    for picture in (alone / "results_diffusion").glob("*.png"):
+        assert imread(str(picture)).std() > 0.05, picture
+
+
+def test_metrics(alone):
+    """Distances every five epochs and at the end, with the floor beside them; one floor for the whole run."""
+    rows = metrics(alone / "results_diffusion")
+    assert list(rows[0]) == ["epoch", "loss", "swd", "energy", "swd_floor", "energy_floor"]
+    assert [int(row["epoch"]) for row in rows] == list(range(1, EPOCHS + 1))
+    assert [int(row["epoch"]) for row in rows if row["swd"]] == [5, 10, 12]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert float(rows[-1]["swd"]) < float(rows[4]["swd"]) and float(rows[-1]["energy"]) < float(rows[4]["energy"])
+    floors = {(row["swd_floor"], row["energy_floor"]) for row in rows if row["swd"]}
+    assert len(floors) == 1 and 0.003 < float(floors.pop()[0]) < 0.02
+
+
+@pytest.mark.parametrize("name", sorted(VIDEOS))
+def test_video(alone, name):
+    """H.264 that plays anywhere, small, of seven moments and the held ends; only the moving parts change."""
+    path = alone / name
+    assert path.stat().st_size < 3e6
+    with imageio.get_reader(str(path)) as reader:
+        meta = reader.get_meta_data()
+        frames = np.array([frame for frame in reader])
+    assert meta["codec"] == "h264" and meta["pix_fmt"].startswith("yuv420p") and meta["size"] == (960, 512)
+    assert len(frames) == 7 - 2 + 5 + 5 // 3 and meta["fps"] == 5
+    assert sum(np.abs(frame.astype(int) - last).max() > 60 for last, frame in zip(frames, frames[1:])) == 7 - 1
+    changes = np.abs(frames.astype(int) - frames[0]).max(axis=(0, 3)) > 40
+    left, right = changes[:, :460].mean(), changes[:, 500:].mean()
+    assert left > 0.3 and (0 < right < 0.3 if "forward" in name else right < 0.01), (left, right)
+
+
+def test_video_shows_the_data_and_then_noise(alone):
+    """The brightness around the moons is at the start of the one video what it is at its end in the other's data."""
+    with imageio.get_reader(str(alone / "results_diffusion_forward.mp4")) as reader:
+        frames = [frame[70:440, 60:430].mean() for frame in reader]
+    assert frames[0] < 30 < frames[-1]              # two thin arcs on black, and noise that fills the square
+
+
+def test_no_video_and_quiet(tmp_path, alone):
+    done = run(DIFFUSION, *TINY, "--no_video", "--quiet", "--output_dir", "deep/er", cwd=tmp_path)
+    assert_done(done)
+    assert done.stdout.count("\n") == 2
+    assert set(contents(tmp_path)) == {f"deep/er/{name}" for name in (
+        "checkpoint.pt", "metrics.csv", "samples.png", "schedules.png", "loss_curves.png")}
+    assert_same_value(load(tmp_path / "deep/er")["model"], load(alone / "results_diffusion")["model"])
+
+
+def test_warning_of_a_schedule_that_does_not_end_in_noise(tmp_path):
+    flags = ("--n_samples", 100, "--n_blocks", 1, "--n_units", 4, "--epochs", 1, "--no_video", "--schedule", "linear")
+    done = run(DIFFUSION, *flags, cwd=tmp_path)
+    assert_done(done)
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 1 and "0.36" in warnings[0] and "--schedule cosine" in warnings[0]
+    enough = int(re.search(r"--diffusion_steps (\d+) or more", warnings[0])[1])
+    log_baralphas = [sum(np.log1p(-np.linspace(1e-4, 0.02, steps))) for steps in (enough - 1, enough)]
+    assert log_baralphas[0] > np.log(0.01) >= log_baralphas[1]
+    done = run(DIFFUSION, *flags, "--diffusion_steps", enough, "--output_dir", "long", cwd=tmp_path)
+    assert_done(done)
+    assert "warning" not in done.stdout
+
+
+def test_picture_of_the_users_own(tmp_path):
+    """A bar on the right: generated points are drawn there, too."""
+    image = Image.new("L", (60, 40), 255)
+    image.paste(0, (45, 0, 60, 40))
+    image.save(str(tmp_path / "bar.png"))
+    done = run(DIFFUSION, "--dataset", "bar.png", "--n_samples", 5000, "--epochs", 10, "--diffusion_steps", 30,
+               "--n_blocks", 2, "--batch_size", 250, "--output_dir", "bar", cwd=tmp_path)
+    assert_done(done)
+    assert {"bar_forward.mp4", "bar_generation.mp4", "bar/samples.png"} <= set(contents(tmp_path))
+    generated = imread(str(tmp_path / "bar" / "samples.png"))[90:580, 75:580, :3].sum(axis=2)
+    dense = np.argwhere(generated > 0.8 * generated.max())[:, 1] / generated.shape[1]
+    assert 0.6 < np.median(dense) < 0.85            # x from 0.75 to 1.5 of -3 to 3 is 0.62 to 0.75 of the width
+
+
+def test_same_seed_same_bits_and_another_seed_others(tmp_path, alone):
+    processes = [start(DIFFUSION, *TINY, *more, cwd=tmp_path) for more in (
+        (), ("--seed", 1, "--output_dir", "other", "--no_video"))]
+    for process in processes:
+        assert_done(finish(process))
+    assert_same_directory(tmp_path, alone)
+    one, other = load(tmp_path / "results_diffusion")["model"], load(tmp_path / "other")["model"]
+    assert not any(one[name].equal(other[name]) for name in one)
+
+
+# Killed and stopped
+
+def read_until(process, epoch):
+    """Read what the process says until that epoch is over, or until the output ends."""
+    for line in process.stdout:
+        if line.startswith("epoch ") and int(line.split()[1].split("/")[0]) >= epoch:
+            return
+
+
+def test_killed_and_resumed(tmp_path, alone):
+    """In the imports, in the training, and while the pictures and videos of the last epoch are made."""
+    folder, kept = tmp_path / "results_diffusion", 0
+    for epoch, pause in (0, 3), (3, 0.05), (7, 0.05), (EPOCHS - 1, 1), (EPOCHS - 1, 3):
+        process = start(DIFFUSION, *TINY, "--resume", cwd=tmp_path)
+        if epoch > kept:
+            read_until(process, epoch)
+        elif epoch:                                 # nothing is said before the last epoch is over
+            while not (folder / "samples.png").exists():
+                time.sleep(0.01)
+        time.sleep(random.uniform(0, pause))
+        process.kill()
+        done = finish(process)
+        assert done.returncode in (-signal.SIGKILL, 0) and done.stderr == "", done.stderr
+        if (folder / "checkpoint.pt").exists():
+            before, kept = kept, len(load(folder)["history"])
+            assert kept >= max(before, epoch)
+    assert_done(run(DIFFUSION, *TINY, "--resume", cwd=tmp_path))
+    assert_same_directory_but_for_leftovers(tmp_path, alone)
+
+
+def assert_same_directory_but_for_leftovers(cwd, alone):
+    """A kill may leave a file half written, under a name that says so."""
+    for path in list(cwd.rglob("*.part")) + list(cwd.rglob("*.part.mp4")):
+        path.unlink()
+    assert_same_directory(cwd, alone)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_stopped_in_training(tmp_path, alone, signum):
+    process = start(DIFFUSION, *TINY, cwd=tmp_path)
+    read_until(process, 2)
+    process.send_signal(signum)
+    assert_one_line(finish(process), 128 + signum, "stopped", "--resume")
+    assert 2 <= len(load(tmp_path / "results_diffusion")["history"]) < EPOCHS
+    assert_done(run(DIFFUSION, *TINY, "--resume", cwd=tmp_path))
+    assert_same_directory_but_for_leftovers(tmp_path, alone)
+
+
+def test_finished_run_resumed_stays_as_it_is(tmp_path, alone):
+    cwd = tmp_path / "copy"
+    shutil.copytree(str(alone), str(cwd))
+    before = contents(cwd)
+    assert_done(run(DIFFUSION, *TINY, "--resume", cwd=cwd))
+    assert contents(cwd) == before
+
+
+def test_resume_with_other_settings(tmp_path, alone):
+    cwd = tmp_path / "copy"
+    shutil.copytree(str(alone), str(cwd))
+    before = contents(cwd)
+    done = run(DIFFUSION, *TINY, "--resume", "--schedule", "linear", "--dataset", "circles", "--epochs", 20, cwd=cwd)
+    assert_one_line(done, 2, "schedule was cosine and is now linear", "dataset was moons and is now circles",
+                    "epochs was 12 and is now 20")
+    assert contents(cwd) == before
+
+
+def test_no_room_for_the_video(tmp_path, alone):
+    """The working directory is on a disk that is too small; with more room the run goes on to the same end."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def mount(*options):
+        return subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "none", str(disk)],
+                              stderr=subprocess.DEVNULL)
+
+    try:
+        if mount("size=40k").returncode:
+            pytest.skip("no right to mount a small disk")
+    except FileNotFoundError:
+        pytest.skip("no mount command")
+    try:
+        flags = (*TINY, "--output_dir", "../results_diffusion")
+        assert_one_line(run(DIFFUSION, *flags, cwd=disk), 1, "results_diffusion_forward.mp4", "room")
+        assert contents(disk) == {}
+        assert len(load(tmp_path / "results_diffusion")["history"]) == EPOCHS - 1
+        assert mount("remount", "size=50m").returncode == 0
+        assert_done(run(DIFFUSION, *flags, "--resume", cwd=disk))
+        assert_same_run(tmp_path / "results_diffusion", alone / "results_diffusion")
+        assert set(contents(disk)) == VIDEOS
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
