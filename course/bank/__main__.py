@@ -1,5 +1,6 @@
 """python -m course.bank: what the student tests say of wrong and of right submissions, as a table."""
 import argparse
+import random
 import sys
 from typing import Sequence
 
@@ -30,7 +31,7 @@ def main() -> None:
     if seeds < 1:
         parser.error("argument --seeds: at least 1")
     try:
-        verdicts = try_cases(all_cases(), seeds)
+        verdicts = try_cases(all_cases(), random.sample(range(10 ** 6), seeds))
     except (BankError, MarkerError) as error:
         print(f"bank: {error}", file=sys.stderr)
         sys.exit(1)

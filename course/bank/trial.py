@@ -7,7 +7,6 @@ import gc
 import json
 import multiprocessing
 import os
-import random
 import shutil
 import sys
 import tempfile
@@ -133,16 +132,15 @@ def judge(case: Case, runs: Dict[int, Results]) -> Verdict:
     return Verdict(case, caught, named, "\n".join(flaws))
 
 
-def try_cases(cases: Sequence[Case], seeds: int) -> List[Verdict]:
-    """Try cases, two at a time, each with so many fresh seeds. Raises BankError where a gap's name is wrong."""
+def try_cases(cases: Sequence[Case], seeds: Sequence[int]) -> List[Verdict]:
+    """Try cases, two at a time, each with these seeds. Raises BankError where a gap's name is wrong."""
     def try_case(case: Case) -> Verdict:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name).resolve()
             build(folder, case.gaps, case.place)
-            numbers = [random.SystemRandom().randrange(10 ** 6) for _ in range(seeds)]
-            runs = run_tests(folder, numbers)
-            runs += [{}] * (seeds - len(runs))
-            return judge(case, dict(zip(numbers, runs)))
+            runs = run_tests(folder, seeds)
+            runs += [{}] * (len(seeds) - len(runs))
+            return judge(case, dict(zip(seeds, runs)))
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(try_case, cases))
