@@ -16,6 +16,7 @@ from lib.pictures import COLORS, save_figure, save_video
 from lib.utils import SCHEDULES, add_noise
 
 LIMIT, CELLS = 3.0, 180                             # the square that is shown reaches from -LIMIT to LIMIT
+BLUR = np.exp(-np.subtract.outer(range(CELLS), range(CELLS)) ** 2 / (2 * 1.5 ** 2))    # a Gaussian of 1.5 cells
 FRAMES = 120                                        # of a video, at most, and without those that hold its ends
 
 
@@ -28,12 +29,11 @@ def density(points: Union[np.ndarray, Tensor]) -> np.ndarray:
     Returns:
         CELLS,CELLS array in [0, 1]; the first row is at the bottom.
     """
-    from scipy.ndimage import gaussian_filter       # scipy comes with scikit-learn
     column, row = (np.asarray(points).T + LIMIT) * (CELLS / (2 * LIMIT))
     seen = (column >= 0) & (column < CELLS) & (row >= 0) & (row < CELLS)
     cell = row[seen].astype(int) * CELLS + column[seen].astype(int)
     counts = np.bincount(cell, minlength=CELLS * CELLS).reshape(CELLS, CELLS)
-    smooth = gaussian_filter(counts.astype(float), sigma=1.5)
+    smooth = BLUR @ counts.astype(float) @ BLUR
     return np.sqrt(np.clip(smooth / max(np.quantile(smooth, 0.998), 1e-9), 0, 1))   # the root lifts what is faint
 
 

@@ -24,7 +24,9 @@ class SimpleDiffusion(nn.Module):
     def __init__(self, nfeatures: int, nblocks: int = 2, nunits: int = 64, time_embedding: str = "index",
                  diffusion_steps: int = 100) -> None:
         super().__init__()
-        self.sinusoidal, self.diffusion_steps = time_embedding == "sinusoidal", diffusion_steps
+        self.sinusoidal = time_embedding == "sinusoidal"
+        angle = torch.arange(diffusion_steps)[:, None] / diffusion_steps * (math.pi / 2 * 2 ** torch.arange(4))
+        self.register_buffer("embedding", torch.cat([torch.sin(angle), torch.cos(angle)], dim=1), persistent=False)
         self.layers = nn.ModuleList([nn.Linear(nfeatures + (8 if self.sinusoidal else 1), nunits)])
         self.layers.extend(nn.Linear(nunits, nunits) for _ in range(nblocks))
         self.layers.append(nn.Linear(nunits, nfeatures))
@@ -43,9 +45,7 @@ class SimpleDiffusion(nn.Module):
             B,F
         """
         if self.sinusoidal:
-            frequencies = math.pi / 2 * 2 ** torch.arange(4, device=x.device)
-            angle = t / self.diffusion_steps * frequencies
-            t = torch.cat([torch.sin(angle), torch.cos(angle)], dim=1)
+            t = self.embedding[t[:, 0]]
         first, *blocks, last = self.layers
         x = first(torch.cat([x, t.to(x.dtype)], dim=1))
         for block in blocks:
