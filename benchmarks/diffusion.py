@@ -1,9 +1,9 @@
 """The project's diffusion run beside a textbook one, each from its command to its last file.
 
 Both learn the moons from 100,000 points with a network of 8 hidden layers of 64 units, batches of 2048, the cosine
-schedule and 100 steps. The textbook's run is what tutorials show: a shuffling DataLoader, .item() in every
-step, a constant learning rate of 1e-3, the step's index as input, 250 epochs, then 100,000 samples and a video of the forward
-diffusion in 100 scatter plots. The project's run is run_diffusion_training.py with its default flags.
+schedule and 100 steps. The textbook's run is what tutorials show: a shuffling DataLoader over a TensorDataset, .item()
+in every step, a constant learning rate of 1e-3, the step's index as input, 250 epochs, then 100,000 samples and a
+video of the forward diffusion in 100 scatter plots. The project's run is run_diffusion_training.py with its defaults.
 """
 import argparse
 import csv

@@ -29,19 +29,18 @@ from lib.utils import DENSITIES, SCHEDULES, get_dataset
 ROOT, SEEDS, POINTS = Path("results_reference/diffusion"), (0, 1, 2), 100_000
 FACE = ROOT / "face.png"                            # the picture file among the densities
 
-# For the figures of course/answers: file, title, and the label of each run with the flags that are not the defaults.
-ABLATIONS: Sequence[Tuple[str, str, Dict[str, Sequence]]] = (
-    ("2_steps", "diffusion steps, in training and in generation", {
+# For the figures of course/answers: file, density, title, and the label of each run with its flags.
+ABLATIONS: Sequence[Tuple[str, str, str, Dict[str, Sequence]]] = (
+    ("2_steps", "spirals", "diffusion steps, in training and in generation", {
         f"{steps} steps": ("--diffusion_steps", steps) for steps in (5, 10, 20, 50, 100, 1000)}),
-    ("2_schedule", "schedule and diffusion steps", {
+    ("2_schedule", "moons", "schedule and diffusion steps", {
         f"{schedule}, {steps} steps": ("--schedule", schedule, "--diffusion_steps", steps)
         for schedule in ("linear", "cosine") for steps in (100, 300, 1000)}),
-    ("2_epochs", "epochs, over which the learning rate falls to 0", {
+    ("2_epochs", "spirals", "epochs, over which the learning rate falls to 0", {
         f"{epochs} epochs": ("--epochs", epochs) for epochs in (2, 5, 10, 20, 40, 250)}),
-    ("2_time_embedding", "how the network is told the step, and the highest learning rate", {
+    ("2_time_embedding", "spirals", "how the network is told the step, and the highest learning rate", {
         f"{embedding}, {rate:g}": ("--time_embedding", embedding, "--learning_rate", rate)
         for embedding in ("index", "sinusoidal") for rate in (1e-3, 3e-3, 1e-2)}))
-ABLATED = "spirals"
 
 
 def train(dataset: str, seed: int, *flags: object) -> Path:
@@ -123,8 +122,8 @@ def main() -> None:
     samples, path = sample(runs["swiss_roll"][0], keep)
     draw_densities([[*((f"step {t}", points) for t, points in zip(keep, path)), ("generated", samples)]],
                    "generation, from noise to data", images / "diffusion_generation.png")
-    for file, title, settings in ABLATIONS:
-        folders = {label: train(ABLATED, 0, *flags) for label, flags in settings.items()}
+    for file, dataset, title, settings in ABLATIONS:
+        folders = {label: train(dataset, 0, *flags) for label, flags in settings.items()}
         rows = {label: last_row(folder) for label, folder in folders.items()}
         print(f"\n{title}")
         for label, row in rows.items():
