@@ -74,7 +74,8 @@ def sample(folder: Path, keep: Sequence[int] = (), ddim_steps: int = 0) -> Tuple
 
 def draw_densities(rows: Sequence[Sequence[Tuple[str, torch.Tensor]]], title: str, path: Path) -> None:
     """Draw a table of densities, each with its title."""
-    figure = Figure(figsize=(2.2 * len(rows[0]), 2.4 * len(rows) + 0.3), layout="constrained")
+    figure = Figure(figsize=(2.2 * len(rows[0]), 2.5 * len(rows) + 0.5), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.12)
     for line, row in zip(figure.subplots(len(rows), len(rows[0]), squeeze=False), rows):
         for axes, (label, points) in zip(line, row):
             axes.imshow(density(points), origin="lower", extent=[-LIMIT, LIMIT] * 2, cmap="magma", vmin=0, vmax=1)
