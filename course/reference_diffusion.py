@@ -46,8 +46,10 @@ ABLATIONS: Sequence[Tuple[str, str, str, Dict[str, Sequence]]] = (
 def train(dataset: str, seed: int, *flags: object) -> Path:
     """Train a run by the script, as a user would."""
     name = "_".join([Path(dataset).stem, f"seed{seed}", *(str(flag).lstrip("-") for flag in flags)])
-    subprocess.run([sys.executable, "run_diffusion_training.py", "--dataset", dataset, "--seed", str(seed), "--quiet",
-                    "--no_video", "--output_dir", str(ROOT / name), "--resume", *map(str, flags)], check=True)
+    if not (ROOT / name / "loss_curves.png").exists():      # which is drawn last
+        subprocess.run([sys.executable, "run_diffusion_training.py", "--dataset", dataset, "--seed", str(seed),
+                        "--quiet", "--no_video", "--output_dir", str(ROOT / name), "--resume", *map(str, flags)],
+                       check=True)
     return ROOT / name
 
 
@@ -62,7 +64,7 @@ def sample(folder: Path, keep: Sequence[int] = (), ddim_steps: int = 0) -> Tuple
     settings = checkpoint["settings"]
     model = SimpleDiffusion(2, settings["n_blocks"], settings["n_units"], settings["time_embedding"],
                             settings["diffusion_steps"])
-    load_part(model, checkpoint, "model", folder)
+    load_part(model, checkpoint, "average", folder)
     data = get_dataset(settings["dataset"], settings["n_samples"], np.random.default_rng(settings["seed"]))
     schedule, clip = SCHEDULES[settings["schedule"]](settings["diffusion_steps"]), float(np.abs(data).max())
     torch.manual_seed(0)

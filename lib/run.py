@@ -144,7 +144,8 @@ class Run:
                             "--overwrite replaces it, --output_dir names another folder")
 
     def _found(self, ending: str = "") -> Sequence[Path]:
-        return [path for pattern in self.files for path in sorted(self.folder.glob(pattern + ending))]
+        return [path for pattern in self.files for path in sorted(self.folder.glob(pattern + ending))
+                if path.stat().st_size]             # a run that failed at once leaves empty metrics: no loss
 
     def _compare_settings(self) -> None:
         before = self.checkpoint["settings"]
@@ -208,7 +209,7 @@ class Run:
     def diverged(self, what: str) -> RunError:
         """The error of a loss that is no longer finite."""
         return RunError(f"training broke down in epoch {len(self.history) + 1}: {what}. The most likely cause is too "
-                        "large a learning rate. The state before this epoch is kept")
+                        f"large a learning rate{'. The state before this epoch is kept' if self.history else ''}")
 
     def _write_metrics(self) -> None:
         text = io.StringIO()

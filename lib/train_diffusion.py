@@ -16,7 +16,7 @@ from lib.draw_diffusion import (frame_steps, save_comparison, save_forward_video
                                 save_schedules)
 from lib.model_diffusion import SimpleDiffusion
 from lib.pictures import save_curves
-from lib.run import Run, choose_device
+from lib.run import CHECKPOINT, Run, choose_device
 from lib.sample_diffusion import sample_ddpm
 from lib.script import UserError
 from lib.utils import SCHEDULES, add_noise, get_dataset, linear_schedule
@@ -105,6 +105,24 @@ def distances(pairs: Iterable[Tuple[Tensor, Tensor]], ending: str = "") -> Dict[
             for name, distance in (("swd", sliced_wasserstein), ("energy", energy_distance))}
 
 
+def in_words(metrics: Dict[str, float]) -> str:
+    """The distances of an epoch."""
+    return "   ".join(f"{name} {metrics[key]:.4f} (floor {metrics[key + '_floor']:.4f})" for name, key in (
+        ("sliced Wasserstein distance to the data", "swd"), ("energy distance", "energy")))
+
+
+def check_place(video: Path, mine: bool) -> None:
+    """Find out before the training whether a video can be written. mine: one that is there belongs to this run."""
+    part = video.with_suffix(".part.mp4")
+    if video.exists() and not mine:
+        raise UserError(f"{video} is there already, of another run: move it, or choose another name by --output_dir")
+    try:
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise UserError(f"{video} cannot be written: {error.strerror}. --no_video makes no videos")
+
+
 def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
     """All that run_diffusion_training.py does.
 
@@ -126,8 +144,7 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
              for number in range(1, 6)]
     run = Run(folder, settings, FILES, args.resume, args.overwrite)
     for video in videos:
-        if video.exists() and not (args.resume or args.overwrite):
-            raise UserError(f"{video} is there already: --overwrite replaces it, --output_dir gives another name")
+        check_place(video, mine=(folder / CHECKPOINT).exists())
 
     schedule = SCHEDULES[args.schedule](args.diffusion_steps)
     baralphas = schedule[0]
@@ -153,9 +170,7 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
         samples, path = (points.cpu() for points in sample_ddpm(average, noise, schedule, clip, kept))
         metrics = {**distances(zip(samples.split(POINTS), fresh)), **floor}
         if last:                                    # before the checkpoint: a resumed run lacks no picture
-            text = "   ".join(f"{name} {metrics[key]:.4f} (floor {metrics[key + '_floor']:.4f})" for name, key in (
-                ("sliced Wasserstein distance", "swd"), ("energy distance", "energy")))
-            save_comparison(samples, data, text, folder / "samples.png")
+            save_comparison(samples, data, in_words(metrics), folder / "samples.png")
             save_schedules(args.diffusion_steps, folder / "schedules.png")
             if videos:
                 save_forward_video(data[:GENERATED], baralphas, videos[0])
@@ -172,4 +187,5 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
     save_curves(run.history, {"mean squared error of the predicted noise": ("loss",),
                               "sliced Wasserstein distance to the data": ("swd", "swd_floor")},
                 folder / "loss_curves.png")
-    return folder, videos
+    print(in_words(run.history[-1]))
+    return folder, [video for video in videos if video.exists()]

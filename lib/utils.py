@@ -82,10 +82,10 @@ def picture(path: Union[str, Path], n: int, rng: np.random.Generator) -> np.ndar
     Raises:
         UserError: it cannot be read as a picture, or it is blank.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
     try:
         with Image.open(path) as image:
-            image = image.convert("RGBA")
+            image = ImageOps.exif_transpose(image).convert("RGBA")          # upright, as it was taken
             image.thumbnail((400, 400))
     except Exception as error:                      # Pillow raises many kinds for damaged files
         raise UserError(f"--dataset {path} cannot be read as a picture: {getattr(error, 'strerror', None) or error}")

@@ -157,7 +157,7 @@ def truncated(cwd):
     (cwd / "picture.png").write_bytes((cwd / "picture.png").read_bytes()[:2000])
 
 
-@case("video that is there already", DIFFUSION, TINY, 2, "results_diffusion_forward.mp4", "--overwrite", "--output_dir")
+@case("video that is there already", DIFFUSION, TINY, 2, "results_diffusion_forward.mp4", "move it", "--output_dir")
 def video_of_another(cwd):
     (cwd / "results_diffusion_forward.mp4").write_bytes(b"mine")
 

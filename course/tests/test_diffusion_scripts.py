@@ -82,7 +82,7 @@ def test_video(alone, name):
         frames = np.array([frame for frame in reader])
     assert meta["codec"] == "h264" and meta["pix_fmt"].startswith("yuv420p") and meta["size"] == (960, 512)
     assert len(frames) == 7 - 2 + 5 + 5 // 3 and meta["fps"] == 5
-    assert sum(np.abs(frame.astype(int) - last).max() > 60 for last, frame in zip(frames, frames[1:])) == 7 - 1
+    assert sum(np.abs(frame.astype(int) - last).mean() > 1 for last, frame in zip(frames, frames[1:])) == 7 - 1
     changes = np.abs(frames.astype(int) - frames[0]).max(axis=(0, 3)) > 40
     left, right = changes[:, :460].mean(), changes[:, 500:].mean()
     assert left > 0.3 and (0 < right < 0.3 if "forward" in name else right < 0.01), (left, right)
@@ -98,7 +98,7 @@ def test_video_shows_the_data_and_then_noise(alone):
 def test_no_video_and_quiet(tmp_path, alone):
     done = run(DIFFUSION, *TINY, "--no_video", "--quiet", "--output_dir", "deep/er", cwd=tmp_path)
     assert_done(done)
-    assert done.stdout.count("\n") == 2
+    assert done.stdout.count("\n") == 3
     assert set(contents(tmp_path)) == {f"deep/er/{name}" for name in (
         "checkpoint.pt", "metrics.csv", "samples.png", "schedules.png", "loss_curves.png")}
     assert_same_value(load(tmp_path / "deep/er")["model"], load(alone / "results_diffusion")["model"])
