@@ -2,17 +2,16 @@
 show where there are any.
 """
 from pathlib import Path
-from typing import Callable, Iterator, Sequence, Tuple, Union
+from typing import Sequence, Tuple, Union
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from lib.pictures import COLORS, save_figure, save_video
+from lib.pictures import COLORS, save_animation, save_figure
 from lib.utils import SCHEDULES, add_noise
 
 LIMIT, CELLS = 3.0, 180                             # the square that is shown reaches from -LIMIT to LIMIT
@@ -75,27 +74,6 @@ def frame_steps(diffusion_steps: int) -> Sequence[int]:
     return np.linspace(0, diffusion_steps - 1, min(diffusion_steps, FRAMES)).round().astype(int).tolist()
 
 
-def _save_frames(figure: Figure, moving: Sequence, updates: Sequence[Callable[[], None]], path: Path) -> None:
-    """A video of a figure in which only the moving artists change: the rest of it is drawn once."""
-    def frames() -> Iterator[np.ndarray]:
-        canvas = FigureCanvasAgg(figure)
-        for artist in moving:
-            artist.set_animated(True)
-        canvas.draw()
-        background = canvas.copy_from_bbox(figure.bbox)
-        for number, update in enumerate(updates):
-            update()
-            canvas.restore_region(background)
-            for artist in moving:
-                figure.draw_artist(artist)
-            frame = np.array(canvas.buffer_rgba())[..., :3]
-            for _ in range(fps if number == len(updates) - 1 else fps // 3 if number == 0 else 1):
-                yield frame                         # the ends are held
-
-    fps = int(np.clip(len(updates) / 4, 5, 25))
-    save_video(frames(), path, fps)
-
-
 def save_forward_video(data: np.ndarray, baralphas: Tensor, path: Path) -> None:
     """A video from the data to noise, with the shares of both beside it.
 
@@ -123,7 +101,7 @@ def save_forward_video(data: np.ndarray, baralphas: Tensor, path: Path) -> None:
         label.set_text(f"step {t:4d} of 0 to {len(baralphas) - 1}" if t >= 0 else "data")
 
     steps = [-1, *frame_steps(len(baralphas))]
-    _save_frames(figure, [image, line, label], [lambda t=t: update(t) for t in steps], path)
+    save_animation(figure, [image, line, label], [lambda t=t: update(t) for t in steps], path)
 
 
 def save_generation_video(path_of_points: Tensor, steps: Sequence[int], samples: Tensor, data: np.ndarray, path: Path
@@ -147,5 +125,5 @@ def save_generation_video(path_of_points: Tensor, steps: Sequence[int], samples:
 
     frames: Sequence[Tuple[Tensor, str]] = [
         (points, f"step {t:4d} of {max(steps)} to 0") for points, t in zip(path_of_points, steps)]
-    _save_frames(figure, [image, label],
-                 [lambda f=f: update(*f) for f in [*frames, (samples, "generated")]], path)
+    save_animation(figure, [image, label],
+                   [lambda f=f: update(*f) for f in [*frames, (samples, "generated")]], path)

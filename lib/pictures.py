@@ -2,9 +2,11 @@
 import io
 import os
 from pathlib import Path
-from typing import Dict, Iterable, Sequence, Union
+from typing import Callable, Dict, Iterable, Iterator, Sequence, Union
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -98,6 +100,32 @@ def save_video(frames: Iterable[np.ndarray], path: Union[str, Path], fps: float 
             part.unlink()
         raise RunError(f"{path} could not be written: "
                        f"{error.strerror or 'ffmpeg did not finish it; is there room on the disk?'}")
+
+
+def save_animation(figure: Figure, moving: Sequence[Artist], updates: Sequence[Callable[[], None]],
+                   path: Union[str, Path]) -> None:
+    """Save a video of a figure in which only the moving artists change: the rest of it is drawn once.
+
+    Args:
+        updates: for each frame what changes the artists; the first and the last frame are held.
+    """
+    def frames() -> Iterator[np.ndarray]:
+        canvas = FigureCanvasAgg(figure)
+        for artist in moving:
+            artist.set_animated(True)
+        canvas.draw()
+        background = canvas.copy_from_bbox(figure.bbox)
+        for number, update in enumerate(updates):
+            update()
+            canvas.restore_region(background)
+            for artist in moving:
+                figure.draw_artist(artist)
+            frame = np.array(canvas.buffer_rgba())[..., :3]
+            for _ in range(fps if number == len(updates) - 1 else fps // 3 if number == 0 else 1):
+                yield frame
+
+    fps = int(np.clip(len(updates) / 4, 5, 25))
+    save_video(frames(), path, fps)
 
 
 def _has_frames(video: Path, count: int) -> bool:

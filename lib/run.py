@@ -63,8 +63,33 @@ def write_file(path: Union[str, Path], data: bytes) -> None:
         raise RunError(f"{path} could not be written: {error.strerror or error}. What was there before is kept")
 
 
+def read_checkpoint(path: Union[str, Path], device: Union[str, torch.device] = "cpu", remedy: str = "") -> Any:
+    """Read what torch.save has written: plain tensors, numbers and texts, nothing that could run code.
+
+    Args:
+        remedy: what to do about a damaged one.
+
+    Raises:
+        UserError: there is no such file, or it is damaged, or it is something else.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}")
+    try:
+        if zipfile.ZipFile(io.BytesIO(data)).testzip():            # torch itself does not look at the checksums
+            raise zipfile.BadZipFile
+        return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+    except Exception as error:                      # torch raises many kinds here
+        if "weights_only" in str(error):
+            raise UserError(f"{path} holds more than tensors and numbers and might run code: it was not loaded")
+        raise UserError(f"{path} is damaged, or no checkpoint{remedy}")
+
+
 def load_checkpoint(folder: Union[str, Path], device: Union[str, torch.device] = "cpu") -> Dict[str, Any]:
-    """Read the checkpoint of a run: plain tensors, numbers and texts, nothing that could run code.
+    """Read the checkpoint of a run.
 
     Returns:
         {"settings": the run's, "history": a dict of metrics per finished epoch, and a state dict for each part}.
@@ -73,25 +98,21 @@ def load_checkpoint(folder: Union[str, Path], device: Union[str, torch.device] =
         UserError: there is none, or it is damaged, or it is something else.
     """
     path = Path(folder) / CHECKPOINT
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         raise UserError(f"there is no trained model in {folder}: train it first")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}")
-    try:
-        if zipfile.ZipFile(io.BytesIO(data)).testzip():            # torch itself does not look at the checksums
-            raise zipfile.BadZipFile
-        checkpoint = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-    except Exception as error:                      # torch raises many kinds here
-        if "weights_only" in str(error):
-            raise UserError(f"{path} holds more than tensors and numbers and might run code: it was not loaded")
-        raise UserError(f"{path} is damaged, or no checkpoint: train anew, with --overwrite")
+    checkpoint = read_checkpoint(path, device, ": train anew, with --overwrite")
     if not (isinstance(checkpoint, dict) and isinstance(checkpoint.get("settings"), dict)
             and isinstance(checkpoint.get("history"), list)
             and all(isinstance(row, dict) for row in checkpoint["history"])):
         raise UserError(f"{path} is not the checkpoint of a run of this project")
     return checkpoint
+
+
+def save_weights(part: torch.nn.Module, path: Union[str, Path]) -> None:
+    """Save the weights of a module and nothing else, on the CPU."""
+    buffer = io.BytesIO()
+    torch.save({name: value.cpu().contiguous() for name, value in part.state_dict().items()}, buffer)
+    write_file(path, buffer.getvalue())
 
 
 def load_part(part: Any, checkpoint: Dict[str, Any], name: str, folder: Union[str, Path]) -> None:

@@ -1,0 +1,48 @@
+"""Augmentation of what the discriminator sees (Zhao et al. 2020, https://arxiv.org/abs/2006.10738).
+
+From a few hundred pictures a discriminator soon knows each by heart, and what it then says teaches the generator
+nothing. Moved about, and with a part covered, they are harder to know. Generated pictures are changed in the same way:
+were only the real ones covered, the generator would learn to cover its own. And as the changes can be differentiated,
+the generator learns through them.
+
+Shapes: B batch, C channels, H height, W width.
+"""
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def moved(images: Tensor, pixels: int = 4) -> Tensor:
+    """Move each of B,C,H,W pictures by up to so many pixels; mirrored at its edge, it goes on where it would end."""
+    batch, _, height, width = images.shape
+    down, right = torch.randint(2 * pixels + 1, (2, batch, 1), device=images.device)
+    rows = down + torch.arange(height, device=images.device)                # B,H of the padded picture
+    columns = right + torch.arange(width, device=images.device)             # B,W
+    padded = F.pad(images, (pixels,) * 4, mode="reflect").permute(0, 2, 3, 1)
+    which = torch.arange(batch, device=images.device)[:, None, None]
+    return padded[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def covered(images: Tensor) -> Tensor:
+    """Cover a square of half the height with grey, anywhere in each of B,C,H,W pictures, in part beyond its edges."""
+    batch, _, height, width = images.shape
+    top, left = torch.rand(2, batch, 1, device=images.device)
+    rows, columns = (torch.arange(side, device=images.device) for side in (height, width))
+    in_rows = (rows - (top * (height + 1)).floor()).abs() <= height // 4    # B,H
+    in_columns = (columns - (left * (width + 1)).floor()).abs() <= height // 4
+    return images * ~(in_rows[:, None, :, None] & in_columns[:, None, None, :])
+
+
+class Augmented(nn.Module):
+    """A discriminator that sees everything moved and in part covered, differently each time.
+
+    Args:
+        discriminator: takes B,C,H,W pictures with values in [-1, 1], where 0 is grey.
+    """
+
+    def __init__(self, discriminator: nn.Module) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.discriminator(covered(moved(images)))

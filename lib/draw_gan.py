@@ -1,0 +1,91 @@
+"""Pictures and videos of the GAN."""
+from pathlib import Path
+from typing import Dict, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from lib.image_folder import Pictures
+from lib.pictures import batch_images_to_numpy, save_animation, save_figure, save_image_grid, save_video
+
+
+def draw_snapshot(images: Dict[str, Tensor], title: str, path: Path) -> None:
+    """Draw what each network makes of the same noise, side by side; 64 pictures each, with values in [-1, 1]."""
+    grids = [batch_images_to_numpy(batch / 2 + 0.5, normalize=False) for batch in images.values()]
+    height, width = (2 * side / 100 for side in grids[0].shape[:2])         # inches: each pixel is shown as 2 by 2
+    figure = Figure(figsize=(len(grids) * width, height + 0.3))
+    for number, (name, grid) in enumerate(zip(images, grids)):
+        axes = figure.add_axes([number / len(grids), 0, 1 / len(grids), height / (height + 0.3)])
+        axes.imshow(grid, interpolation="nearest")
+        axes.set_axis_off()
+        axes.set_title(f"{name}, {title}" if number == 0 else name, fontsize=10)
+    save_figure(figure, path)
+
+
+def save_progress_video(snapshots: Sequence[Path], path: Path) -> None:
+    """Make a video of the snapshots of a training; the last one is held."""
+    def frames():
+        for snapshot in [*snapshots, *snapshots[-1:] * 10]:
+            with Image.open(str(snapshot)) as image:
+                yield np.asarray(image.convert("RGB"))
+
+    save_video(frames(), path, fps=10)
+
+
+def save_walk_video(batches: Sequence[Tensor], steps: int, path: Path) -> None:
+    """Make a video of a walk between noises.
+
+    Args:
+        batches: what the generator makes on the way: B,C,32,32 pictures with values in [-1, 1].
+        steps: of the way from one noise to the next.
+    """
+    frames = [batch_images_to_numpy(batch / 2 + 0.5, normalize=False) for batch in batches]
+    height, width = frames[0].shape[:2]
+    figure = Figure(figsize=(8, 2 * round(4 * height / width + 0.2)))
+    axes = figure.add_axes([0, 0, 1, 0.94])
+    axes.set_axis_off()
+    image = axes.imshow(frames[0])
+    label = figure.text(0.02, 0.95, "", family="monospace")
+
+    def update(number: int) -> None:
+        image.set_data(frames[number])
+        label.set_text(f"noise {number // steps + 1}, {number % steps / steps:4.0%} of the way to the next")
+
+    save_animation(figure, [image, label], [lambda n=n: update(n) for n in range(len(frames))], path)
+
+
+def nearest_pictures(images: Tensor, pictures: Pictures, but: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+    """For each image the training picture, cut out at either end or in the middle, mirrored or not, nearest to it.
+
+    Args:
+        images: B,3,H,W with values in [-1, 1].
+        but: B, the numbers of the pictures that do not count.
+
+    Returns:
+        B,3,H,W the squares, and B their distances: the root mean square of the difference.
+    """
+    squares = torch.stack([pictures.at(part, mirrored) for part in (0, 0.5, 1) for mirrored in (False, True)], 1).cpu()
+    distance = torch.cdist(images.flatten(1), squares.flatten(0, 1).flatten(1)) / images[0].numel() ** 0.5
+    if but is not None:
+        distance.view(len(images), len(pictures), -1)[torch.arange(len(images)), but] = torch.inf
+    nearest = distance.min(dim=1)
+    return squares.flatten(0, 1)[nearest.indices], nearest.values
+
+
+def draw_nearest(images: Tensor, pictures: Pictures, path: Path) -> None:
+    """Draw 24 generated images, each row with the nearest training pictures below it: learned, or copied?
+
+    Beside the distances stands how far training pictures are from the nearest other one. Copies would be much nearer.
+    """
+    images = images[:24].cpu()
+    squares, distance = nearest_pictures(images, pictures)
+    title = f"generated, and below each row the nearest training pictures\nmedian distance {distance.median():.2f}"
+    if len(pictures) > 1:
+        some = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))[:200]
+        _, among = nearest_pictures(pictures.at(0.5)[some.to(pictures.start.device)].cpu(), pictures, but=some)
+        title += f"; from a training picture to the nearest other one {among.median():.2f}"
+    rows = [row for pair in zip(images.split(8), squares.split(8)) for row in pair]
+    save_image_grid(torch.cat(rows) / 2 + 0.5, path, title, normalize=False)

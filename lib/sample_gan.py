@@ -1,0 +1,152 @@
+"""Pictures from a trained generator: draws, and a walk from one to the next.
+
+Shapes: B batch, C channels, L latent size.
+"""
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Union
+
+import torch
+from torch import Tensor, nn
+
+from lib.draw_gan import draw_nearest, save_walk_video
+from lib.image_folder import load_pictures
+from lib.model_gan import Generator
+from lib.pictures import save_image_grid
+from lib.run import CHECKPOINT, choose_device, read_checkpoint
+from lib.script import UserError
+
+BATCH_NORM = ("measured", "stored", "batch")
+
+
+def draw_noise(count: int, latent_size: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
+    """count,L,1,1 noise of mean 0 and variance `temperature`, which is T in the exercise."""
+    return temperature ** 0.5 * torch.randn(count, latent_size, 1, 1, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def ready(generator: nn.Module, latent_size: int, batch_norm: str = "measured") -> nn.Module:
+    """A copy of a generator to make pictures with; the generator itself stays as it is.
+
+    In training, batch norm takes mean and variance from the batch that it is given. A picture then depends on those
+    beside it; for later, batch norm stores averages over the last steps. But the weights have moved on since, and those
+    of averaged weights were never seen: so they are measured anew (as Izmailov et al. 2018 do,
+    https://arxiv.org/abs/1803.05407).
+
+    Args:
+        batch_norm: "measured": take the statistics of 512 pictures, made for that of noise of variance 1; "stored":
+            take those that the generator holds; "batch": of each batch its own, as in training.
+    """
+    generator = deepcopy(generator)
+    if batch_norm == "measured":
+        for layer in generator.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = 1.0                # this one batch counts, nothing before it
+        generator.train()
+        generator(draw_noise(512, latent_size).to(next(generator.parameters()).device))
+    return generator.train(batch_norm == "batch")
+
+
+@torch.no_grad()
+def generate(generator: nn.Module, noise: Tensor) -> Tensor:
+    """B,C,32,32 pictures from B,L,1,1 noise, in [-1, 1], in parts that are easy on the memory."""
+    device = next(generator.parameters()).device
+    return torch.cat([generator(part.to(device)) for part in noise.split(256)])
+
+
+def walk(noise: Tensor, steps: int) -> Iterator[Tensor]:
+    """A way from each noise to the next and from the last back to the first, at a steady pace.
+
+    It goes along arcs: in so many dimensions nearly all noise is about as long as the root of L, and on a straight
+    line the middle would be shorter than anything that the generator has seen (White 2016,
+    https://arxiv.org/abs/1609.04468).
+
+    Args:
+        noise: K,B,L,1,1: K stations of B pictures.
+        steps: from one station to the next.
+
+    Yields:
+        B,L,1,1
+    """
+    for here, there in zip(noise, noise.roll(-1, 0)):
+        cosine = torch.cosine_similarity(here, there, dim=1)[:, None]
+        angle = torch.acos(cosine.clamp(-0.9999, 0.9999))
+        for part in torch.arange(steps) / steps:
+            yield (torch.sin((1 - part) * angle) * here + torch.sin(part * angle) * there) / torch.sin(angle)
+
+
+def find_weights(content: Any, prefer: str = "average") -> Dict[str, Tensor]:
+    """The weights of a generator in what a checkpoint holds: itself, or the dict of that name, or any that fits.
+
+    Returns:
+        The state dict of lib.model_gan.Generator; what stands before a layer's number may have been anything.
+    """
+    if not isinstance(content, dict):
+        return {}
+    found = {}
+    for name, value in content.items():
+        match = re.fullmatch(r"(?:.*\.)?(\d+\.(?:weight|bias|running_mean|running_var|num_batches_tracked))", str(name))
+        if match and isinstance(value, Tensor):
+            found[f"layers.{match[1]}"] = value
+    first, last = found.get("layers.0.weight"), found.get("layers.12.weight")
+    if first is not None and last is not None and first.dim() == last.dim() == 4:
+        return found
+    parts = [content[name] for name in (prefer, *content) if name in content]
+    return next(filter(None, (find_weights(part, prefer) for part in parts)), {})
+
+
+def load_generator(path: Union[str, Path], prefer: str = "average") -> Generator:
+    """The generator of a checkpoint, of this project or of an earlier year, with the sizes that its weights have.
+
+    Args:
+        prefer: "average" or "generator", where the checkpoint of a run holds both.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or it holds no generator of this kind.
+    """
+    weights = find_weights(read_checkpoint(path), prefer)
+    if not weights:
+        raise UserError(f"{path} holds no generator: there are no weights layers.0 to layers.12 in it")
+    latent_size, width = weights["layers.0.weight"].shape[:2]
+    generator = Generator(width // 8, weights["layers.12.weight"].shape[0], latent_size)
+    try:
+        generator.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise UserError(f"{path} does not fit the Generator of lib/model_gan.py ({reason}): a checkpoint needs the "
+                        "layers in the docstring's order, each an entry of self.layers; packed into nn.Sequential they "
+                        "have other names")
+    return generator
+
+
+def run_sample_gan(args: Any) -> List[Path]:
+    """All that sample_gan.py does.
+
+    Args:
+        args: the flags.
+
+    Returns:
+        The files that it has written.
+    """
+    device, folder = choose_device(args.device), Path(args.output_dir or "results_gan")
+    generator = load_generator(args.checkpoint or folder / CHECKPOINT, args.weights).to(device)
+    latent_size = next(generator.parameters()).shape[0]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to the folder {folder}: {error.strerror}")
+    generator = ready(generator, latent_size, args.batch_norm)
+    images = generate(generator, draw_noise(args.num_images, latent_size, args.temperature, args.seed))
+    files = [folder / "samples.png"]
+    title = f"{args.num_images} draws at temperature {args.temperature:g}"
+    save_image_grid(images / 2 + 0.5, files[0], title, max_images=len(images), normalize=False)
+    if args.nearest:
+        pictures = load_pictures(args.nearest, images.shape[-1], args.skip_bad)
+        draw_nearest(images, pictures, folder / "samples_nearest.png")
+        files.append(folder / "samples_nearest.png")
+    if args.walk:
+        noise = draw_noise(args.walk * 32, latent_size, args.temperature, args.seed).unflatten(0, (args.walk, 32))
+        save_walk_video([generate(generator, here) for here in walk(noise, 25)], 25, folder / "walk.mp4")
+        files.append(folder / "walk.mp4")
+    return files

@@ -1,0 +1,115 @@
+"""Is the training well? What a run of the GAN shows and measures on its way."""
+import math
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lib.distances import picture_distances
+from lib.draw_gan import draw_nearest, draw_snapshot, save_progress_video
+from lib.image_folder import Pictures
+from lib.pictures import save_curves, save_image_grid
+from lib.run import save_weights
+from lib.sample_gan import draw_noise, generate, ready
+
+FILES = ("training_pictures.png", "generated_*.png", "generated.mp4", "nearest.png", "loss_curves.png",
+         "generator.pt", "generator_average.pt", "discriminator.pt")
+MEASURED = 800                                      # pictures a side that a distance is measured on, at most
+LEVELS = ("swd_32", "swd_16")                       # of the distance, by the pixels of a picture's side
+
+
+def warning(history: Sequence[Dict[str, float]]) -> str:
+    """What is to be said if one side has won, by the means of the last ten epochs; "" if neither has.
+
+    Outputs near 0.5 for both are no bad sign: there the game is to end.
+    """
+    last = history[-10:]
+    real, generated = (sum(row[name] for row in last) / len(last) for name in ("D_x", "D_G_z1"))
+    outputs = f"for ten epochs its mean output has been {real:.2f} for real and {generated:.2f} for generated pictures"
+    if len(last) == 10 and real > 0.97 and generated < 0.03:
+        return (f"the discriminator has won: {outputs}. It is so sure that the generator learns little from it; leave "
+                "out --plain, or take a lower --lr or a smaller --ndf")
+    if len(last) == 10 and real <= generated:
+        return (f"the generator has won, or the discriminator learns nothing: {outputs}. As it cannot tell them apart, "
+                "the generator learns nothing from it; take a larger --ndf, or another --lr")
+    return ""
+
+
+def in_words(history: Sequence[Dict[str, float]], num_epochs: int) -> str:
+    """The last epoch in a line, and a warning where one begins to be due."""
+    row = history[-1]
+    text = (f"epoch {row['epoch']:4d}/{num_epochs}   loss D {row['loss_D']:.3f}, G {row['loss_G']:.3f}   "
+            f"D(real) {row['D_x']:.2f}, D(generated) {row['D_G_z1']:.2f}")
+    for name in ("generator", "average"):
+        if f"swd_32_{name}" in row:
+            distances = [f"{row[f'{level}_{name}']:.1f} (floor {row[f'{level}_floor']:.1f})" for level in LEVELS]
+            text += f"\n{'':14}distance of the {name} to the data: {distances[0]} at 32 px, {distances[1]} at 16 px"
+    said = warning(history)
+    if said and not warning(history[:-1]):
+        text += f"\nwarning: {said}"
+    return text
+
+
+class Watch:
+    """Pictures and distances of a training, always of the same noise.
+
+    Args:
+        networks: by name: the generator, and the average of its weights if there is one.
+        args: the flags.
+        folder: where the pictures go.
+    """
+
+    def __init__(self, networks: Dict[str, nn.Module], pictures: Pictures, args: Any, folder: Path) -> None:
+        self.networks, self.pictures, self.args, self.folder = networks, pictures, args, folder
+        self.steps = math.ceil(len(pictures) / args.batch_size)             # in an epoch
+        self.noise = draw_noise(min(len(pictures), MEASURED), args.latent_size, seed=args.seed)
+        chance = torch.Generator().manual_seed(args.seed)
+
+        def some() -> Tensor:
+            chosen = torch.randperm(len(pictures), generator=chance)[:MEASURED]
+            return pictures.augmented(chosen.to(pictures.start.device))
+
+        torch.manual_seed(args.seed)
+        self.real = some()
+        self.floor = picture_distances(self.real, some())
+
+    def generate(self, noise: Tensor) -> Dict[str, Tensor]:
+        return {name: generate(ready(network, self.args.latent_size), noise) for name, network in self.networks.items()}
+
+    def begin(self) -> None:
+        """Draw what the networks are to learn, and what they make of the noise before they do."""
+        if self.args.images:
+            save_image_grid(self.real[:64] / 2 + 0.5, self.folder / "training_pictures.png", "training pictures",
+                            normalize=False)
+            self.after_step(0)
+
+    def after_step(self, step: int) -> None:
+        """Draw what they make of it, often at first and then every so many steps."""
+        every = 10 if step < 100 else 50 if step < 1000 else self.args.sample_every
+        if self.args.images and step % min(every, self.args.sample_every) == 0:
+            draw_snapshot(self.generate(self.noise[:64]), f"epoch {math.ceil(step / self.steps)}, step {step}",
+                          self.folder / f"generated_{step:06d}.png")
+
+    def distances(self, epoch: int) -> Dict[str, float]:
+        """The distances to the data, every so many epochs and at the end."""
+        if epoch % self.args.evaluate_every and epoch != self.args.num_epochs:
+            return {}
+        found = {name: picture_distances(images, self.real) for name, images in self.generate(self.noise).items()}
+        found["floor"] = self.floor
+        return {f"{level}_{name}": value for name, values in found.items() for level, value in zip(LEVELS, values)}
+
+    def end(self, history: List[Dict[str, float]], discriminator: nn.Module) -> None:
+        """Leave the weights, the curves, the video, and the nearest training pictures."""
+        for name, network in self.networks.items():
+            file = "generator.pt" if name == "generator" else f"generator_{name}.pt"
+            save_weights(ready(network, self.args.latent_size), self.folder / file)
+        save_weights(discriminator, self.folder / "discriminator.pt")
+        if self.args.images:
+            panels = {"loss": ["loss_D", "loss_G"], "mean output of the discriminator": ["D_x", "D_G_z1"]}
+            for level in LEVELS:
+                lines = [f"{level}_{name}" for name in (*self.networks, "floor")]
+                panels[f"distance to the data at {level[4:]} px"] = lines
+            save_curves(history, panels, self.folder / "loss_curves.png")
+            draw_nearest(list(self.generate(self.noise[:24]).values())[-1], self.pictures, self.folder / "nearest.png")
+            save_progress_video(sorted(self.folder.glob("generated_*.png")), self.folder / "generated.mp4")
