@@ -70,14 +70,15 @@ def convolutional_accuracy(pictures: Pictures, seed: int, epochs: int = 60) -> f
     images = torch.from_numpy(halved(pictures.pixels)).permute(0, 3, 1, 2) * 2 - 1
     labels = torch.from_numpy(pictures.label)
     train, test = (torch.from_numpy(np.flatnonzero(pictures.split == split)) for split in ("train", "test"))
-    model = network(int(labels.max()) + 1)
+    model = network(int(labels.max()) + 1).to(memory_format=torch.channels_last)     # twice as fast on a CPU
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
     batches = (len(train) + 31) // 32
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, epochs * batches)
     for _ in range(epochs):
         order = train[torch.from_numpy(rng.permutation(len(train)))]
         for batch in order.tensor_split(batches):
-            loss = F.cross_entropy(model(shifted(images[batch], rng)), labels[batch], label_smoothing=0.1)
+            seen = shifted(images[batch], rng).contiguous(memory_format=torch.channels_last)
+            loss = F.cross_entropy(model(seen), labels[batch], label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

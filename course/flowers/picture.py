@@ -137,7 +137,7 @@ def paint(name: str, rng: np.random.Generator, size: int = 64) -> Image.Image:
     cast = np.roll(blur(subject[1], 0.05 * scale), (-moved[0], moved[1]), axis=(0, 1))
     image = image * (1 - rng.uniform(0, 0.6) * cast.clip(0, 1))[..., None]
     image = lay(image, subject, scale * rng.choice([0.006, 0.01, 0.018]))
-    if rng.uniform() < 0.1:                         # a blade of grass before the lens
+    if rng.uniform() < 0.05:                        # a blade of grass before the lens
         green = linear(GREENS[rng.integers(len(GREENS))])
         veil = petals(BLADE._replace(width=(0.05, 0.1)), {"leaf": [green] * 3}, rng, 2 * scale)
         turn = facing(rng.normal(0, 0.3, 3) + [0, 0, 1], rng.normal(0, 0.6))

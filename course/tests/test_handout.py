@@ -95,6 +95,13 @@ def test_everything_a_student_gets_and_nothing_else(edition):
     assert not (edition / ".git").exists()
 
 
+def test_students_get_the_flowers_but_not_their_painter(edition):
+    flowers = [name for name in files_in(edition) if name.startswith("dataset_flowers_64px/")]
+    assert len(flowers) == 800
+    assert all((edition / name).read_bytes() == (ROOT / name).read_bytes() for name in flowers)
+    assert (edition / "docs" / "flowers.md").is_file() and not (edition / "course").exists()
+
+
 def test_executable_files_stay_executable(edition):
     for name in handout.student_files(ROOT):
         modes = [path.stat().st_mode & 0o111 for path in (ROOT / name, edition / handout.handout_path(name))]
