@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="the picture to write")
     parser.add_argument("--columns", type=integer(1, 100), default=12, help="pictures a row (default: %(default)s)")
     args = parser.parse_args()
-    draw_sheet(args.folder, args.columns).save(str(args.file))
+    draw_sheet(args.folder, args.columns).save(str(args.file), quality=92)
 
 
 if __name__ == "__main__":
