@@ -1,15 +1,15 @@
-"""Side-by-side timings: python -m benchmarks vae --data_dir data, python -m benchmarks diffusion"""
+"""Side-by-side timings: python -m benchmarks vae --data_dir data; the same with diffusion, and with gan"""
 import argparse
 import sys
 
-from benchmarks import diffusion, vae
+from benchmarks import diffusion, gan, vae
 from lib.script import run_script
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, module in (("vae", vae), ("diffusion", diffusion)):
+    for name, module in (("vae", vae), ("diffusion", diffusion), ("gan", gan)):
         module.add_flags(commands.add_parser(name, help=module.__doc__.splitlines()[0]))
     args = parser.parse_args()
     args.function(args)

@@ -10,7 +10,7 @@ Shapes: B batch, C channels, L latent size; pictures are B,C,32,32 with values i
 import math
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +153,13 @@ def train_epoch(discriminator: nn.Module, generator: nn.Module, average: Optiona
             for name, values in zip(("loss_D", "loss_G", "D_x", "D_G_z1", "D_G_z2"), zip(*notes))}
 
 
+def make_optimizers(discriminator: nn.Module, generator: nn.Module, args: Any) -> Sequence[torch.optim.Optimizer]:
+    """Adam for the discriminator and for the generator, with the paper's short memory, --beta1."""
+    fused = next(generator.parameters()).device.type != "mps"   # one kernel for all weights; only newer MPS has it
+    return [torch.optim.Adam(network.parameters(), args.lr, (args.beta1, 0.999), fused=fused)
+            for network in (discriminator, generator)]
+
+
 def train_gan(generator: nn.Module, discriminator: nn.Module, pictures: Pictures, args: Any, run: Run) -> None:
     """Train both networks, and leave checkpoint, metrics and pictures in the run's folder.
 
@@ -168,9 +175,7 @@ def train_gan(generator: nn.Module, discriminator: nn.Module, pictures: Pictures
     networks = {"generator": generator, "discriminator": discriminator}
     for network in networks.values():               # with the channels last in memory, CPUs convolve faster
         network.to(device, memory_format=torch.channels_last)
-    fused = device.type != "mps"                    # one kernel updates all weights; MPS has it only in newer versions
-    optimizers = [torch.optim.Adam(networks[name].parameters(), args.lr, (args.beta1, 0.999), fused=fused)
-                  for name in ("discriminator", "generator")]
+    optimizers = make_optimizers(discriminator, generator, args)
     average = None if args.plain else deepcopy(generator)
     shown = {"generator": generator} if args.plain else {"generator": generator, "average": average}
     watch = Watch(shown, pictures, args, run.folder)

@@ -1,0 +1,111 @@
+"""The project's GAN epoch beside a textbook one, on a folder of pictures.
+
+Both train the same networks with the same batches and precision, in the same process, an epoch of each in turn. The
+textbook's loop is what most tutorials show: an ImageFolder whose transforms decode, scale and crop every picture anew,
+in a DataLoader with two workers, and .item() in every step. The project's default training (batches of 32, augmentation
+of what the discriminator sees, an average of the weights) stands beside them. Snapshots and distances are not timed.
+"""
+import argparse
+from statistics import median
+from types import SimpleNamespace
+
+from benchmarks.vae import seconds
+from lib.script import integer
+
+SIZE = 2048                                         # of the square matrices whose product is the machine's peak
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data_dir", default="dataset_flowers_64px", help="default: %(default)s")
+    parser.add_argument("--epochs", type=integer(1), default=9, help="epochs of each (default: %(default)s)")
+    parser.set_defaults(function=main)
+
+
+def textbook_loader(data_dir: str, batch_size: int):
+    """Batches of B,3,32,32 pictures in [-1, 1] and of labels that nobody needs."""
+    from torch.utils.data import DataLoader
+    from torchvision import datasets, transforms
+    change = transforms.Compose([
+        transforms.Resize(32), transforms.RandomChoice([transforms.RandomCrop(32), transforms.CenterCrop(32)]),
+        transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)])
+    return DataLoader(datasets.ImageFolder(data_dir, change), batch_size, shuffle=True, num_workers=2)
+
+
+def textbook_epoch(discriminator, generator, loader, optimizerD, optimizerG) -> None:
+    import torch
+    from torch import nn
+    criterion = nn.BCELoss()
+    for real_images, _ in loader:
+        discriminator.zero_grad()
+        label = torch.full((len(real_images),), 1.0)
+        output = discriminator(real_images).view(-1)
+        errD_real = criterion(output, label)
+        errD_real.backward()
+        output.mean().item()
+        fake_images = generator(torch.randn(len(real_images), 64, 1, 1))
+        label.fill_(0.0)
+        output = discriminator(fake_images.detach()).view(-1)
+        errD_fake = criterion(output, label)
+        errD_fake.backward()
+        output.mean().item()
+        optimizerD.step()
+        generator.zero_grad()
+        label.fill_(1.0)
+        output = discriminator(fake_images).view(-1)
+        errG = criterion(output, label)
+        errG.backward()
+        output.mean().item()
+        optimizerG.step()
+        errD_real.item() + errD_fake.item() + errG.item()
+
+
+def main(args: argparse.Namespace) -> None:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from lib.augment_gan import Augmented
+    from lib.image_folder import load_pictures
+    from lib.model_gan import Discriminator, Generator, weights_init
+    from lib.train_gan import make_optimizers, train_epoch
+
+    start = seconds(lambda: load_pictures(args.data_dir))
+    pictures, loader = load_pictures(args.data_dir), textbook_loader(args.data_dir, 128)
+
+    def networks():
+        torch.manual_seed(0)
+        return Discriminator(32).apply(weights_init), Generator(32).apply(weights_init)
+
+    def project(plain: bool):
+        flags = SimpleNamespace(batch_size=128 if plain else 32, latent_size=64, average_over=500, num_epochs=1,
+                                lr=2e-4, beta1=0.5)
+        discriminator, generator = (network.to(memory_format=torch.channels_last) for network in networks())
+        optimizers = make_optimizers(discriminator, generator, flags)
+        average = None if plain else networks()[1].to(memory_format=torch.channels_last)
+        seen_by = discriminator if plain else Augmented(discriminator)
+        return lambda: train_epoch(seen_by, generator, average, pictures, *optimizers, flags, 1, lambda step: None)
+
+    discriminator, generator = networks()
+    optimizers = [torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999))
+                  for network in (discriminator, generator)]
+    epochs = {"--plain": project(True), "default": project(False),
+              "textbook": lambda: textbook_epoch(discriminator, generator, loader, *optimizers)}
+    with FlopCounterMode(display=False) as counter:
+        epochs["--plain"]()
+    left, right = torch.randn(2, SIZE, SIZE)
+    epochs["matrix product"] = lambda: left @ right
+    times = {name: [] for name in epochs}
+    for number in range(args.epochs):
+        for name, epoch in epochs.items():
+            times[name].append(seconds(epoch))
+        print(f"epoch {number + 1:2d}   " + "   ".join(
+            f"{name} {values[-1]:6.2f} s" for name, values in times.items()), flush=True)
+
+    middle = {name: median(values) for name, values in times.items()}
+    rate, peak = counter.get_total_flops() / middle["--plain"], 2 * SIZE ** 3 / middle["matrix product"]
+    print(f"\ntorch {torch.__version__}, {torch.get_num_threads()} threads; medians of {args.epochs} epochs in turn, "
+          f"{len(pictures)} pictures, which took {start:.1f} s to load once")
+    print(f"an epoch of --plain takes {middle['--plain']:.2f} s, the textbook's {middle['textbook']:.2f} s: "
+          f"{middle['textbook'] / middle['--plain']:.2f} times as long")
+    print(f"an epoch of the default takes {middle['default'] / middle['--plain']:.2f} times as long as one of --plain")
+    print(f"--plain does {counter.get_total_flops() / 1e9:.0f} GFLOP an epoch, {rate / 1e9:.0f} a second: "
+          f"{rate / peak:.0%} of the {peak / 1e9:.0f} of a product of matrices")
