@@ -154,6 +154,7 @@ def main() -> None:
     parser.add_argument("painted", type=Path)
     parser.add_argument("photographs", type=Path)
     args = parser.parse_args()
+    torch.set_num_threads(1)                        # the same numbers however many cores are free; hardly slower
     sets = [read(args.painted), read(args.photographs)]
     print(f"{'':24} {'painted':>24} {'photographs':>24}")
     print(f"{'pictures':24} {len(sets[0].label):24} {len(sets[1].label):24}")
