@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TRAIN, PLOT, DIFFUSION = "run_vae_training.py", "plot_latent_space.py", "run_diffusion_training.py"
+GAN, SAMPLE = "run_gan_training.py", "sample_gan.py"
 NOBODY = "http://127.0.0.1:9"  # no server listens there
 MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -119,6 +121,16 @@ def write_mnist(data_dir, files):
     raw.mkdir(parents=True)
     for name, data in files.items():
         (raw / name).write_bytes(data)
+
+
+def write_pictures(folder, count=20):
+    """Pictures of smooth noise in two class folders, 32 pixels and a little more."""
+    random = np.random.RandomState(0)
+    for number in range(count):
+        path = Path(folder) / ("ab"[number % 2]) / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = Image.fromarray(random.randint(0, 256, (5, 5, 3), dtype=np.uint8))
+        small.resize((32 + number % 5, 32 + number % 3), Image.BICUBIC).save(str(path))
 
 
 def archives(files):
