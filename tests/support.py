@@ -143,7 +143,7 @@ def fail(what, expected, got, hints=(), read=""):
 
 def unpack(got, function, hints=(), **shapes):
     """The parts of the tuple that a function must return; names and shapes come in its order, hints as for fail."""
-    expected = [f"shape {size(shape)}" for shape in shapes.values()]
+    expected = [words(np.empty(shape)) for shape in shapes.values()]
     came = [words(part) for part in got] if isinstance(got, list) else [words(got)]
     if came != expected:
         names = ", ".join(shapes)

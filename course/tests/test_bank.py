@@ -17,6 +17,7 @@ FILES = {  # for each module with gaps its task, and its tests
     "lib/explore_latent_space.py": ("1.3", "tests/test_explore_latent_space.py"),
     "lib/utils.py": ("2.2", "tests/test_add_noise_diffusion.py"),
     "lib/train_diffusion.py": ("2.2", "tests/test_train_diffusion.py"),
+    "lib/model_gan.py": ("3.1", "tests/test_gan.py"),
 }
 SEEDS = [7, 11, 13]
 
