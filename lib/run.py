@@ -16,8 +16,9 @@ import io
 import math
 import os
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Sequence, Union
+from typing import Any, Dict, Iterator, Sequence, Union
 
 import numpy as np
 import torch
@@ -66,11 +67,8 @@ def write_file(path: Union[str, Path], data: bytes) -> None:
 def read_checkpoint(path: Union[str, Path], device: Union[str, torch.device] = "cpu", remedy: str = "") -> Any:
     """Read what torch.save has written: plain tensors, numbers and texts, nothing that could run code.
 
-    Args:
-        remedy: what to do about a damaged one.
-
     Raises:
-        UserError: there is no such file, or it is damaged, or it is something else.
+        UserError: there is no such file, or it is damaged, or it is something else. remedy: what then to do.
     """
     try:
         data = Path(path).read_bytes()
@@ -231,6 +229,16 @@ class Run:
         """The error of a loss that is no longer finite."""
         return RunError(f"training broke down in epoch {len(self.history) + 1}: {what}. The most likely cause is too "
                         f"large a learning rate{'. The state before this epoch is kept' if self.history else ''}")
+
+    @contextmanager
+    def refusing_nan(self, what: str) -> Iterator[None]:
+        """Take it as broken down if binary_cross_entropy refuses its input, as it does with NaN."""
+        try:
+            yield
+        except RuntimeError as error:               # the words of the CPU and of CUDA
+            if "between 0 and 1" not in str(error) and "device-side assert" not in str(error):
+                raise
+            raise self.diverged(what)
 
     def _write_metrics(self) -> None:
         text = io.StringIO()

@@ -186,8 +186,9 @@ def train_gan(generator: nn.Module, discriminator: nn.Module, pictures: Pictures
 
     for epoch in range(first_epoch, args.num_epochs + 1):
         run.seed_epoch(epoch)
-        metrics = train_epoch(discriminator if args.plain else Augmented(discriminator), generator, average, pictures,
-                              *optimizers, args, epoch, watch.after_step)
+        with run.refusing_nan("the discriminator's outputs are no longer numbers from 0 to 1"):
+            metrics = train_epoch(discriminator if args.plain else Augmented(discriminator), generator, average,
+                                  pictures, *optimizers, args, epoch, watch.after_step)
         run.end_epoch({**metrics, **watch.distances(epoch)})
         print(in_words(run.history, args.num_epochs), flush=True)
     watch.end(run.history, discriminator)

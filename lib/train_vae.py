@@ -95,13 +95,9 @@ def train_vae(model: nn.Module, train_loader: Loader, test_loader: Loader, num_e
     for epoch in range(first_epoch, num_epochs + 1):
         run.seed_epoch(epoch)
         batches = tqdm(train_loader, f"epoch {epoch}/{num_epochs}", leave=False, disable=None)
-        try:
+        with run.refusing_nan("the decoded pixels are no longer numbers from 0 to 1"):
             train_reconstruction, train_kl = train_epoch(model, batches, loss_function, optimizer, device)
             test_reconstruction, test_kl = evaluate(model, test_loader, device)
-        except RuntimeError as error:               # so binary_cross_entropy refuses NaN, on the CPU and on CUDA
-            if "between 0 and 1" not in str(error) and "device-side assert" not in str(error):
-                raise
-            raise run.diverged("the decoded pixels are no longer numbers from 0 to 1")
         if save_images:                             # before the checkpoint: a resumed run lacks no picture
             draw_reconstructions(model, test_loader, device, run.folder, epoch)
         run.end_epoch({"train_reconstruction": train_reconstruction, "train_kl": train_kl,

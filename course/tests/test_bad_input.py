@@ -14,15 +14,16 @@ import pytest
 import torch
 from PIL import Image
 
-from course.tests.support import (DIFFUSION, MNIST_FILES, PLOT, ROOT, TRAIN, assert_one_line, contents, environment,
-                                  idx, load, run, small_mnist, write_mnist)
+from course.tests.support import (DIFFUSION, GAN, MNIST_FILES, PLOT, ROOT, SAMPLE, TRAIN, assert_one_line, contents,
+                                  environment, idx, load, run, small_mnist, write_mnist, write_pictures)
 from lib.train_vae import run_vae_training
 
 # Imports what the scripts import, then runs each case as a process that starts from there: seconds less for each.
 CASE_BY_CASE = """
 import gc, json, os, runpy, sys, traceback
 sys.path.insert(0, sys.argv[1])
-import lib.explore_latent_space, lib.train_diffusion, lib.train_vae, torch._dynamo, torchvision.datasets.mnist
+import lib.explore_latent_space, lib.train_diffusion, lib.train_gan, lib.train_vae
+import torch._dynamo, torchvision.datasets.mnist
 results = []
 gc.freeze()
 for script, flags, cwd in json.load(sys.stdin):
@@ -61,6 +62,12 @@ FLAGS += [(DIFFUSION, flags, flags.split()[0].split("=")[0]) for flags in (
     "--n_samples 1", "--n_samples 1e5", "--epochs 0", "--epochs x", "--diffusion_steps 0", "--diffusion_steps 10001",
     "--schedule quadratic", "--schedule", "--batch_size 0", "--learning_rate 0", "--learning_rate nan",
     "--n_blocks 0", "--n_units 0", "--time_embedding none", "--evaluate_every 0", "--seed -1", "--num_epochs 3")]
+FLAGS += [(GAN, flags, flags.split()[0].split("=")[0]) for flags in (
+    "--num_epochs 0", "--batch_size 0", "--latent_size 0", "--ngf 0", "--ndf x", "--lr 0", "--lr nan", "--beta1 1",
+    "--beta1 -0.1", "--average_over 0", "--sample_every 0", "--evaluate_every 0", "--seed -1", "--epochs 3")]
+FLAGS += [(SAMPLE, flags, flags.split()[0].split("=")[0]) for flags in (
+    "--temperature -1", "--temperature x", "--num_images 0", "--walk 1", "--walk", "--weights best",
+    "--batch_norm none", "--seed x")]
 FLAGS += [(TRAIN, "--resume --overwrite", "--overwrite"), (TRAIN, "--epochs 3", "--epochs"),
           (TRAIN, "--num 3", "--num"), (TRAIN, "more", "more"), (TRAIN, "--lr 1e30", "--lr"),
           (TRAIN, "--kl_loss_weight 1e9", "--kl_loss_weight"),
@@ -138,6 +145,52 @@ for name, flags, status, words in [
         ("diffusion below a file", "--output_dir file/deep", 2, ["file/deep"]),
         ("diffusion beyond the memory", "--n_units 100000 --n_blocks 1000", 1, ["memory"])]:
     case(name, DIFFUSION, TINY + flags, status, *words)(nothing)
+
+
+SHORT = "--ngf 2 --ndf 2 --latent_size 3 --num_epochs 1 --data_dir pictures "
+for name, flags, status, words in [
+        ("folder of pictures that is not there", "--data_dir nowhere", 2, ["nowhere", "--data_dir"]),
+        ("folder of pictures that is a file", "--data_dir file", 2, ["file", "--data_dir"]),
+        ("folder without pictures", "--data_dir data", 2, ["data holds no pictures", "--data_dir"]),
+        ("GAN on an unknown device", "--device gpu", 2, ["--device gpu", "--device auto"]),
+        ("GAN in the folder of another run", "--output_dir run", 2, ["run", "--resume", "--overwrite"]),
+        ("GAN resumes the run of a VAE", "--output_dir run --resume", 2, ["run", "ngf", "other settings"]),
+        ("GAN into a file", "--output_dir file", 2, ["file"]),
+        ("generator beyond the memory", "--ngf 2147483647", 1, ["memory"]),
+        ("discriminator beyond the memory", "--ndf 300000", 1, ["memory"])]:
+    case(name, GAN, SHORT + flags, status, *words)(nothing)
+for name, flags, status, words in [
+        ("samples before training", "", 2, ["results_gan/checkpoint.pt"]),
+        ("samples of a missing checkpoint", "--checkpoint nowhere.pt", 2, ["nowhere.pt"]),
+        ("samples of a VAE", "--output_dir run", 2, ["run/checkpoint.pt", "no generator"]),
+        ("samples of a file that is none", "--checkpoint file", 2, ["file", "damaged"]),
+        ("samples of a folder", "--checkpoint run", 2, ["run"])]:
+    case(name, SAMPLE, flags, status, *words)(nothing)
+
+
+@case("damaged picture among others", GAN, SHORT, 2, "pictures/a/00.png", "--skip_bad")
+def damaged_picture(cwd):
+    path = cwd / "pictures" / "a" / "00.png"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@case("picture that is too small", GAN, SHORT, 2, "pictures/new.png", "31", "--skip_bad")
+@case("only pictures that are too small", GAN, SHORT + "--data_dir small --skip_bad", 2, "small/new.png", "31")
+def small_picture(cwd):
+    (cwd / "small").mkdir()
+    for folder in "pictures", "small":
+        Image.new("RGB", (60, 31), "white").save(str(cwd / folder / "new.png"))
+
+
+@case("malicious checkpoint of a generator", SAMPLE, "--checkpoint bad.pt", 2, "bad.pt", "code")
+def malicious_generator(cwd):
+    torch.save({"generator": Malicious()}, str(cwd / "bad.pt"))
+
+
+@case("checkpoint of a generator cut in half", SAMPLE, "--checkpoint bad.pt", 2, "bad.pt", "damaged")
+def half_a_generator(cwd):
+    torch.save({"layers.0.weight": torch.zeros(99, 99)}, str(cwd / "bad.pt"))
+    (cwd / "bad.pt").write_bytes((cwd / "bad.pt").read_bytes()[:9000])
 
 
 @case("far too large a learning rate of diffusion", DIFFUSION, TINY + "--batch_size 10 --learning_rate 1e9", 1,
@@ -287,6 +340,7 @@ def prepare(name, cwd, trained):
     cwd.mkdir()
     shutil.copytree(str(trained), str(cwd / "run"))
     write_mnist(cwd / "data", FILES)
+    write_pictures(cwd / "pictures", 4)
     (cwd / "file").write_bytes(b"mine")
     try:
         CASES[name][0](cwd)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from course.tests.support import (DIFFUSION, PLOT, TRAIN, assert_done, assert_same_run, assert_same_value, command,
-                                  contents, environment, finish, load, run, start)
+from course.tests.support import (DIFFUSION, GAN, PLOT, SAMPLE, TRAIN, assert_done, assert_same_run,
+                                  assert_same_value, command, contents, environment, finish, load, run, start)
 
 COURSE_DATA = os.environ.get("COURSE_DATA")
 HEAVY = ("torch", "torchvision", "numpy", "matplotlib", "sklearn", "tqdm")
@@ -34,7 +34,8 @@ def three_weights(tmp_path_factory, small):
 
 @pytest.mark.parametrize("script, flag, status", [
     (TRAIN, "--help", 0), (TRAIN, "--hlep", 2), (PLOT, "--help", 0), (PLOT, "--hlep", 2),
-    (DIFFUSION, "--help", 0), (DIFFUSION, "--hlep", 2), (PLOT, "--device=", None)])
+    (DIFFUSION, "--help", 0), (DIFFUSION, "--hlep", 2), (GAN, "--help", 0), (GAN, "--hlep", 2), (SAMPLE, "--help", 0),
+    (PLOT, "--device=", None)])
 def test_help_and_mistyped_flags_import_nothing_heavy(script, flag, status, tmp_path):
     """The last one shows that the list of imports tells when something heavy is imported."""
     done = subprocess.run([sys.executable, "-X", "importtime"] + command(script, flag)[1:], cwd=str(tmp_path),
@@ -53,7 +54,10 @@ def test_help_and_mistyped_flags_import_nothing_heavy(script, flag, status, tmp_
             "resume overwrite"),
     (PLOT, "kl_loss_weight output_dir compare data_dir device show"),
     (DIFFUSION, "dataset epochs diffusion_steps schedule n_samples n_blocks batch_size learning_rate output_dir device "
-                "seed resume overwrite no_video")])
+                "seed resume overwrite no_video"),
+    (GAN, "num_epochs batch_size latent_size ngf ndf lr beta1 plain data_dir skip_bad output_dir device seed resume "
+          "overwrite no_images"),
+    (SAMPLE, "checkpoint output_dir num_images temperature seed weights batch_norm walk nearest device")])
 def test_help_names_every_flag(script, flags, tmp_path):
     done = run(script, "--help", cwd=tmp_path)
     assert_done(done)

@@ -1,0 +1,95 @@
+"""Make the reference results of exercise 3.
+
+    python -m course.reference_gan
+
+trains the runs in results_reference/gan/ (one that is there already is kept, one that was stopped is resumed), prints
+the table of docs/results_gan.md in Markdown, draws the pictures of docs/, and puts the generator there that was trained
+for 2,500 epochs.
+"""
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, Sequence
+
+import torch
+from matplotlib.figure import Figure
+
+from course.reference_diffusion import last_row
+from lib.image_folder import load_pictures
+from lib.pictures import batch_images_to_numpy, save_figure
+from lib.sample_gan import draw_noise, generate, load_generator, ready
+
+ROOT, DATA, DOCS = Path("results_reference/gan"), "dataset_flowers_64px", Path("docs")
+RUNS: Dict[str, Sequence] = {                       # 500 epochs each
+    "plain": ("--plain",), "plain, batches of 32": ("--plain", "--batch_size", 32),
+    "default, batches of 128": ("--batch_size", 128), "default": ()}
+
+
+def train(folder: Path, epochs: int, *flags: object) -> None:
+    """Train a run by the script, as a user would."""
+    if not (folder / f"finished_{epochs}").exists():
+        subprocess.run([sys.executable, "run_gan_training.py", "--output_dir", str(folder), "--num_epochs", str(epochs),
+                        "--resume", *map(str, flags)], check=True)
+        (folder / f"finished_{epochs}").touch()
+
+
+def table_row(name: str, epochs: int, folder: Path) -> str:
+    row = last_row(folder)
+    cells = [f"{row[f'swd_{side}_{which}']:.1f}" if f"swd_{side}_{which}" in row else ""
+             for which in ("generator", "average") for side in (32, 16)]
+    return f"| {name} | {epochs:,} | {' | '.join(cells)} | {row['D_x']:.2f} | {row['D_G_z1']:.2f} |"
+
+
+def draw_panels(panels: Dict[str, torch.Tensor], columns: int, path: Path) -> None:
+    """Draw grids of pictures with values in [-1, 1], each pixel as 2 by 2, with a title above each."""
+    grids = [batch_images_to_numpy(images / 2 + 0.5, normalize=False) for images in panels.values()]
+    height, width = (2 * side / 100 for side in grids[0].shape[:2])
+    rows = -(-len(grids) // columns)
+    figure = Figure(figsize=(columns * width, rows * (height + 0.3)))
+    for number, (title, grid) in enumerate(zip(panels, grids)):
+        bottom = (rows - 1 - number // columns) * (height + 0.3) / figure.get_figheight()
+        axes = figure.add_axes([number % columns / columns, bottom, 1 / columns, height / figure.get_figheight()])
+        axes.imshow(grid, interpolation="nearest")
+        axes.set_axis_off()
+        axes.set_title(title, fontsize=11)
+    save_figure(figure, path)
+
+
+def samples(folder: Path, count: int = 48) -> torch.Tensor:
+    """What the average, or the only generator, of a run makes of the same noise."""
+    generator = ready(load_generator(folder / "checkpoint.pt"), 64)
+    return generate(generator, draw_noise(count, 64))
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    for name, flags in RUNS.items():
+        train(ROOT / name.replace(", batches of ", "_"), 500, *flags)
+    long = ROOT / "default_2500"
+    if not long.exists():
+        shutil.copytree(str(ROOT / "default"), str(long))
+    train(long, 2500)
+
+    print("| training | epochs | generator, 32 px | 16 px | average, 32 px | 16 px | D(real) | D(generated) |\n"
+          + "| --- " * 8 + "|")
+    for name in RUNS:
+        print(table_row(name, 500, ROOT / name.replace(", batches of ", "_")))
+    print(table_row("default", 2500, long))
+    floor = last_row(long)
+    print(f"floor: {floor['swd_32_floor']:.1f} and {floor['swd_16_floor']:.1f}")
+
+    torch.manual_seed(0)
+    draw_panels({"training pictures": load_pictures(DATA).augmented(torch.randperm(800)[:48]),
+                 "the assignment's training (--plain), 500 epochs": samples(ROOT / "plain"),
+                 "the default, 500 epochs": samples(ROOT / "default"),
+                 "the default, 2,500 epochs": samples(long)}, 2, DOCS / "images" / "gan_samples.png")
+    for name, source in (("gan_loss_curves.png", ROOT / "default" / "loss_curves.png"),
+                         ("gan_nearest.png", long / "nearest.png")):
+        shutil.copy(str(source), str(DOCS / "images" / name))
+    shutil.copy(str(long / "generator_average.pt"), str(DOCS / "gan_generator.pt"))
+
+
+if __name__ == "__main__":
+    main()
