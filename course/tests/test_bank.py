@@ -18,6 +18,7 @@ FILES = {  # for each module with gaps its task, and its tests
     "lib/utils.py": ("2.2", "tests/test_add_noise_diffusion.py"),
     "lib/train_diffusion.py": ("2.2", "tests/test_train_diffusion.py"),
     "lib/model_gan.py": ("3.1", "tests/test_gan.py"),
+    "lib/train_gan.py": ("3.2", "tests/test_train_gan.py"),
 }
 SEEDS = [7, 11, 13]
 
