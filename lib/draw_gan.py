@@ -86,6 +86,6 @@ def draw_nearest(images: Tensor, pictures: Pictures, path: Path) -> None:
     if len(pictures) > 1:
         some = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))[:200]
         _, among = nearest_pictures(pictures.at(0.5)[some.to(pictures.start.device)].cpu(), pictures, but=some)
-        title += f"; from a training picture to the nearest other one {among.median():.2f}"
+        title += f", among training pictures {among.median():.2f}"
     rows = [row for pair in zip(images.split(8), squares.split(8)) for row in pair]
     save_image_grid(torch.cat(rows) / 2 + 0.5, path, title, normalize=False)

@@ -53,19 +53,22 @@ def save_image_grid(images: Tensor, path: Union[str, Path], title: str, **option
     save_figure(figure, path, dpi=120)
 
 
-def save_curves(history: Sequence[Dict[str, float]], panels: Dict[str, Sequence[str]], path: Union[str, Path]) -> None:
+def save_curves(history: Sequence[Dict[str, float]], panels: Dict[str, Sequence[str]], path: Union[str, Path],
+                labels: Dict[str, str] = {}) -> None:
     """Draw metrics over the epochs, one panel beside the other.
 
     Args:
         history: a dict of metrics for each epoch.
         panels: for each panel its label, with units, and the names of the metrics it shows.
+        labels: of the metrics, where their names will not do.
     """
     figure = Figure(figsize=(4.5 * len(panels), 3.5), layout="constrained")
     for axes, (label, names) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items()):
         for name, color, style in zip(names, COLORS, ("-", "--", ":", "-.")):
             rows = [row for row in history if name in row]
             axes.plot([row["epoch"] for row in rows], [row[name] for row in rows], style, color=color,
-                      marker="." if len(rows) < 50 else "", label=name.replace("_", " ").replace(" kl", " KL"))
+                      marker="." if len(rows) < 50 else "",
+                      label=labels.get(name, name.replace("_", " ").replace(" kl", " KL")))
         axes.set(title=label, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

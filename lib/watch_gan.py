@@ -107,9 +107,11 @@ class Watch:
         save_weights(discriminator, self.folder / "discriminator.pt")
         if self.args.images:
             panels = {"loss": ["loss_D", "loss_G"], "mean output of the discriminator": ["D_x", "D_G_z1"]}
+            labels = {"loss_D": "discriminator", "loss_G": "generator", "D_x": "real", "D_G_z1": "generated"}
             for level in LEVELS:
-                lines = [f"{level}_{name}" for name in (*self.networks, "floor")]
-                panels[f"distance to the data at {level[4:]} px"] = lines
-            save_curves(history, panels, self.folder / "loss_curves.png")
+                lines = {f"{level}_{name}": name for name in (*self.networks, "floor")}
+                panels[f"distance to the data at {level[4:]} px"] = list(lines)
+                labels.update(lines)
+            save_curves(history, panels, self.folder / "loss_curves.png", labels)
             draw_nearest(list(self.generate(self.noise[:24]).values())[-1], self.pictures, self.folder / "nearest.png")
             save_progress_video(sorted(self.folder.glob("generated_*.png")), self.folder / "generated.mp4")

@@ -140,7 +140,7 @@ def expected_layers(network, channels_multiplier, num_input_channels, latent_siz
     def layer(kind, channels, window, then):
         return {"kind": kind, "channels": channels, "window": window, "bias": False, "settings": [], "then": then}
 
-    m = channels_multiplier
+    m = channels_multiplier  # as in the docstrings
     if network == "Generator":
         channels, windows = [latent_size, 8 * m, 4 * m, 2 * m, m, num_input_channels], "410 421 421 421 311"
         kind, hidden, output = "ConvTranspose2d", "a ReLU", "a tanh"

@@ -387,7 +387,7 @@ def test_checkpoint_for_layers_in_sequentials(tmp_path, monkeypatch):
             self.layers = nn.ModuleList([nn.Sequential(*self.layers)])
 
     torch.save(Generator(2).state_dict(), str(tmp_path / "a.pt"))
-    monkeypatch.setattr("lib.sample_gan.Generator", Packed)
+    monkeypatch.setattr("lib.model_gan.Generator", Packed)
     with pytest.raises(UserError, match="packed into nn.Sequential"):
         load_generator(tmp_path / "a.pt")
 
