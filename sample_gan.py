@@ -2,7 +2,8 @@
 
     python sample_gan.py                                # of the run in results_gan/: samples.png, saved there
     python sample_gan.py --temperature 0.5 --walk 6     # closer to the average picture; and a video from noise to noise
-    python sample_gan.py --checkpoint docs/gan_generator_2500_epochs.pt     # any year's; --nearest shows what is copied
+    python sample_gan.py --checkpoint docs/gan_generator.pt     # the one that comes with the project, or any year's
+    python sample_gan.py --nearest dataset_flowers_64px         # has it learned, or copied?
 """
 import sys
 

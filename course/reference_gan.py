@@ -69,7 +69,8 @@ def main() -> None:
         train(ROOT / name.replace(", batches of ", "_"), 500, *flags)
     long = ROOT / "default_2500"
     if not long.exists():
-        shutil.copytree(str(ROOT / "default"), str(long))
+        shutil.copytree(str(ROOT / "default"), str(ROOT / "part"))
+        (ROOT / "part").rename(long)
     train(long, 2500)
 
     print("| training | epochs | generator, 32 px | 16 px | average, 32 px | 16 px | D(real) | D(generated) |\n"

@@ -52,7 +52,7 @@ def patches(images: Tensor, generator: torch.Generator, per_image: int = 64, siz
     row, column = (torch.randint(end, (len(images), per_image), generator=generator) for end in windows.shape[2:4])
     found = windows[torch.arange(len(images))[:, None], :, row, column].flatten(0, 1)       # N*per_image,C,size,size
     found = found - found.mean((0, 2, 3), keepdim=True)
-    return (found / found.std((0, 2, 3), keepdim=True)).flatten(1)
+    return (found / found.std((0, 2, 3), keepdim=True).clamp_min(1e-6)).flatten(1)     # all one colour has no variance
 
 
 def picture_distances(x: Tensor, y: Tensor) -> Tuple[float, float]:

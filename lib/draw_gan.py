@@ -76,16 +76,15 @@ def nearest_pictures(images: Tensor, pictures: Pictures, but: Optional[Tensor] =
 
 
 def draw_nearest(images: Tensor, pictures: Pictures, path: Path) -> None:
-    """Draw 24 generated images, each row with the nearest training pictures below it: learned, or copied?
+    """Draw 24 generated images, each with the nearest training picture right below it: learned, or copied?
 
     Beside the distances stands how far training pictures are from the nearest other one. Copies would be much nearer.
     """
-    images = images[:24].cpu()
+    images = images[:24].cpu().expand(-1, 3, -1, -1)
     squares, distance = nearest_pictures(images, pictures)
-    title = f"generated, and below each row the nearest training pictures\nmedian distance {distance.median():.2f}"
+    title = f"generated, and right below the nearest training picture\nmedian distance {distance.median():.2f}"
     if len(pictures) > 1:
         some = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))[:200]
         _, among = nearest_pictures(pictures.at(0.5)[some.to(pictures.start.device)].cpu(), pictures, but=some)
         title += f", among training pictures {among.median():.2f}"
-    rows = [row for pair in zip(images.split(8), squares.split(8)) for row in pair]
-    save_image_grid(torch.cat(rows) / 2 + 0.5, path, title, normalize=False)
+    save_image_grid(torch.cat([images, squares], dim=2) / 2 + 0.5, path, title, normalize=False)

@@ -80,9 +80,9 @@ def read_picture(path: Path, size: int) -> np.ndarray:
     """
     with Image.open(str(path)) as image:
         image = ImageOps.exif_transpose(image)      # a camera held upright notes it beside the pixels
-        if image.mode.startswith(("I", "F")):       # 16 bits or more a pixel; convert() would cut them off at 255
-            values = np.asarray(image, dtype=float)
-            image = Image.fromarray((values / (257 if values.max() > 255 else 1)).clip(0, 255).astype(np.uint8))
+        if image.mode.startswith(("I", "F")):       # 16 bits, or 0 to 1, which convert() would cut off at 255
+            values = np.asarray(image, dtype=float) * (255 if image.mode == "F" else 1 / 257)
+            image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
         if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
             image = image.convert("RGBA")           # what is transparent shows white
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -105,10 +105,10 @@ def load_pictures(data_dir: Union[str, Path], size: int = 32, skip_bad: bool = F
         UserError: there is no folder, no picture in it, or one of them cannot be used.
     """
     paths = sorted(path for path in Path(data_dir).rglob("*")
-                   if path.suffix.lower() in ENDINGS and not path.name.startswith("."))
+                   if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file())
     if not paths:
         missing = f"there is no folder {data_dir}" if not Path(data_dir).is_dir() else f"{data_dir} holds no pictures"
-        raise UserError(f"{missing}; --data_dir names a folder of pictures ({', '.join(ENDINGS[:3])} and so on)")
+        raise UserError(f"{missing}: name one that holds pictures ({', '.join(ENDINGS[:3])} and so on)")
     images: List[np.ndarray] = []
     bad: List[Tuple[Path, str]] = []
     for path in paths:

@@ -1,8 +1,8 @@
 """The two networks of a DCGAN (Radford et al. 2016, https://arxiv.org/abs/1511.06434), for pictures of 32 by 32 pixels.
 
 The generator makes a picture from noise; the discriminator says how likely it is that a picture is real. Each is what
-the other one learns from (train_gan.py). They mirror each other: the one doubles height and width in each layer, with
-half as many channels, the other one halves them, with twice as many.
+the other one learns from (train_gan.py). They mirror each other: inside the one, each layer doubles height and width
+and halves the number of channels; inside the other, it is the other way round.
 
 Shapes: B batch, C channels of a picture, L latent size, M channels multiplier.
 """

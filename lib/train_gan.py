@@ -8,6 +8,7 @@ which is high as long as the discriminator D tells the real pictures from those 
 Shapes: B batch, C channels, L latent size; pictures are B,C,32,32 with values in [-1, 1].
 """
 import math
+import zlib
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
@@ -105,13 +106,14 @@ def update_generator(discriminator: nn.Module, generator: nn.Module, fake_images
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, step: int, memory: float) -> None:
-    """Let the weights of a copy follow the model's, as their moving average over about the last `memory` steps.
+    """Let a copy follow the model: an exponential moving average (EMA) over about the last `memory` steps.
 
     Args:
         step: counted from 1. As long as there are fewer steps than the memory is long, all count alike.
     """
-    for mean, weight in zip(average.parameters(), model.parameters()):
-        mean.lerp_(weight, max(1 / memory, 1 / step))
+    for mean, value in zip(average.state_dict().values(), model.state_dict().values()):
+        if value.is_floating_point():               # weights, and batch norm's running statistics; not its counter
+            mean.lerp_(value, max(1 / memory, 1 / step))
 
 
 def train_epoch(discriminator: nn.Module, generator: nn.Module, average: Optional[nn.Module], pictures: Pictures,
@@ -208,8 +210,8 @@ def run_gan_training(args: Any) -> Path:
     settings = {name: getattr(args, name) for name in (
         "batch_size", "latent_size", "ngf", "ndf", "lr", "beta1", "plain", "average_over", "sample_every",
         "evaluate_every", "seed")}
-    run = Run(args.output_dir or "results_gan", {"pictures": len(pictures), **settings}, FILES, args.resume,
-              args.overwrite)
+    settings["pictures"] = f"{len(pictures)} of checksum {zlib.crc32(pictures.pixels.numpy().tobytes()):08x}"
+    run = Run(args.output_dir or "results_gan", settings, FILES, args.resume, args.overwrite)
     if len(run.history) > args.num_epochs:
         raise UserError(f"{run.folder} has finished {len(run.history)} epochs already, more than --num_epochs "
                         f"{args.num_epochs}")

@@ -13,8 +13,8 @@ from lib.pictures import save_curves, save_image_grid
 from lib.run import save_weights
 from lib.sample_gan import draw_noise, generate, ready
 
-FILES = ("training_pictures.png", "generated_*.png", "generated.mp4", "nearest.png", "loss_curves.png",
-         "generator.pt", "generator_average.pt", "discriminator.pt")
+FILES = ("training_pictures.png", "generated_*.png", "generated.mp4", "generated.part.mp4", "nearest.png",
+         "loss_curves.png", "generator.pt", "generator_average.pt", "discriminator.pt")
 MEASURED = 800                                      # pictures a side that a distance is measured on, at most
 LEVELS = ("swd_32", "swd_16")                       # of the distance, by the pixels of a picture's side
 
@@ -22,17 +22,18 @@ LEVELS = ("swd_32", "swd_16")                       # of the distance, by the pi
 def warning(history: Sequence[Dict[str, float]]) -> str:
     """What is to be said if one side has won, by the means of the last ten epochs; "" if neither has.
 
-    Outputs near 0.5 for both are no bad sign: there the game is to end.
+    Outputs near 0.5 for both are no bad sign: there the game is to end. But who takes generated pictures for real and
+    real ones for generated is led by the nose.
     """
     last = history[-10:]
     real, generated = (sum(row[name] for row in last) / len(last) for name in ("D_x", "D_G_z1"))
     outputs = f"for ten epochs its mean output has been {real:.2f} for real and {generated:.2f} for generated pictures"
     if len(last) == 10 and real > 0.97 and generated < 0.03:
-        return (f"the discriminator has won: {outputs}. It is so sure that the generator learns little from it; leave "
-                "out --plain, or take a lower --lr or a smaller --ndf")
-    if len(last) == 10 and real <= generated:
-        return (f"the generator has won, or the discriminator learns nothing: {outputs}. As it cannot tell them apart, "
-                "the generator learns nothing from it; take a larger --ndf, or another --lr")
+        return (f"the discriminator has won: {outputs}. It is so sure that the generator learns little from it; take a "
+                "lower --lr or a smaller --ndf, and no --plain")
+    if len(last) == 10 and generated > real + 0.02:
+        return (f"the generator has won: {outputs}. From one that is so easily fooled it learns nothing more; take a "
+                "lower --lr or a larger --ndf")
     return ""
 
 
@@ -43,8 +44,9 @@ def in_words(history: Sequence[Dict[str, float]], num_epochs: int) -> str:
             f"D(real) {row['D_x']:.2f}, D(generated) {row['D_G_z1']:.2f}")
     for name in ("generator", "average"):
         if f"swd_32_{name}" in row:
-            distances = [f"{row[f'{level}_{name}']:.1f} (floor {row[f'{level}_floor']:.1f})" for level in LEVELS]
-            text += f"\n{'':14}distance of the {name} to the data: {distances[0]} at 32 px, {distances[1]} at 16 px"
+            distances = [f"{row[f'{level}_{name}']:.1f} (floor {row[f'{level}_floor']:.1f}) at {level[4:]} px"
+                         for level in LEVELS]
+            text += f"\n  distance, {name}: {', '.join(distances)}"
     said = warning(history)
     if said and not warning(history[:-1]):
         text += f"\nwarning: {said}"
@@ -84,12 +86,19 @@ class Watch:
                             normalize=False)
             self.after_step(0)
 
-    def after_step(self, step: int) -> None:
-        """Draw what they make of it, often at first and then every so many steps."""
+    def snapshot(self, step: int) -> Path:
+        return self.folder / f"generated_{step:06d}.png"
+
+    def is_shown(self, step: int) -> bool:
+        """Often at first, then every so many steps, and at the end."""
         every = 10 if step < 100 else 50 if step < 1000 else self.args.sample_every
-        if self.args.images and step % min(every, self.args.sample_every) == 0:
+        return step % min(every, self.args.sample_every) == 0 or step == self.args.num_epochs * self.steps
+
+    def after_step(self, step: int) -> None:
+        """Draw what they make of the noise."""
+        if self.args.images and self.is_shown(step):
             draw_snapshot(self.generate(self.noise[:64]), f"epoch {math.ceil(step / self.steps)}, step {step}",
-                          self.folder / f"generated_{step:06d}.png")
+                          self.snapshot(step))
 
     def distances(self, epoch: int) -> Dict[str, float]:
         """The distances to the data, every so many epochs and at the end."""
@@ -114,4 +123,5 @@ class Watch:
                 labels.update(lines)
             save_curves(history, panels, self.folder / "loss_curves.png", labels)
             draw_nearest(list(self.generate(self.noise[:24]).values())[-1], self.pictures, self.folder / "nearest.png")
-            save_progress_video(sorted(self.folder.glob("generated_*.png")), self.folder / "generated.mp4")
+            shown = (self.snapshot(step) for step in range(len(history) * self.steps + 1) if self.is_shown(step))
+            save_progress_video([path for path in shown if path.exists()], self.folder / "generated.mp4")

@@ -140,12 +140,13 @@ def expected_layers(network, channels_multiplier, num_input_channels, latent_siz
     def layer(kind, channels, window, then):
         return {"kind": kind, "channels": channels, "window": window, "bias": False, "settings": [], "then": then}
 
-    m = channels_multiplier  # as in the docstrings
+    width = channels_multiplier
     if network == "Generator":
-        channels, windows = [latent_size, 8 * m, 4 * m, 2 * m, m, num_input_channels], "410 421 421 421 311"
+        channels = [latent_size, 8 * width, 4 * width, 2 * width, width, num_input_channels]
+        windows = "410 421 421 421 311"
         kind, hidden, output = "ConvTranspose2d", "a ReLU", "a tanh"
     else:
-        channels, windows = [num_input_channels, m, 2 * m, 4 * m, 1], "421 421 421 410"
+        channels, windows = [num_input_channels, width, 2 * width, 4 * width, 1], "421 421 421 410"
         kind, hidden, output = "Conv2d", "a leaky ReLU with a slope of 0.2", "a sigmoid"
     layers, last = [], len(channels) - 2
     for i, window in enumerate(windows.split()):

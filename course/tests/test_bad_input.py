@@ -149,9 +149,9 @@ for name, flags, status, words in [
 
 SHORT = "--ngf 2 --ndf 2 --latent_size 3 --num_epochs 1 --data_dir pictures "
 for name, flags, status, words in [
-        ("folder of pictures that is not there", "--data_dir nowhere", 2, ["nowhere", "--data_dir"]),
-        ("folder of pictures that is a file", "--data_dir file", 2, ["file", "--data_dir"]),
-        ("folder without pictures", "--data_dir data", 2, ["data holds no pictures", "--data_dir"]),
+        ("folder of pictures that is not there", "--data_dir nowhere", 2, ["no folder nowhere", ".jpg"]),
+        ("folder of pictures that is a file", "--data_dir file", 2, ["no folder file"]),
+        ("folder without pictures", "--data_dir data", 2, ["data holds no pictures", ".jpg"]),
         ("GAN on an unknown device", "--device gpu", 2, ["--device gpu", "--device auto"]),
         ("GAN in the folder of another run", "--output_dir run", 2, ["run", "--resume", "--overwrite"]),
         ("GAN resumes the run of a VAE", "--output_dir run --resume", 2, ["run", "ngf", "other settings"]),

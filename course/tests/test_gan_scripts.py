@@ -20,7 +20,7 @@ from course.tests.support import (GAN, SAMPLE, assert_done, assert_one_line, ass
                                   contents, finish, load, run, start, write_pictures)
 from lib.augment_gan import Augmented, covered, moved
 from lib.distances import picture_distances
-from lib.draw_gan import nearest_pictures
+from lib.draw_gan import draw_nearest, nearest_pictures
 from lib.image_folder import load_pictures
 from lib.model_gan import Discriminator, Generator, weights_init
 from lib.sample_gan import draw_noise, find_weights, generate, load_generator, ready, walk
@@ -33,7 +33,7 @@ TINY = ("--data_dir", "pictures", "--num_epochs", EPOCHS, "--batch_size", 8, "--
         "--evaluate_every", 4, "--sample_every", 7)
 WEIGHTS = {"generator.pt", "generator_average.pt", "discriminator.pt"}
 FILES = WEIGHTS | {"checkpoint.pt", "metrics.csv", "training_pictures.png", "generated.mp4", "nearest.png",
-                   "loss_curves.png"} | {f"generated_{step:06d}.png" for step in (0, 7, 14)}
+                   "loss_curves.png"} | {f"generated_{step:06d}.png" for step in (0, 7, 14, 18)}
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def test_files_and_lines(alone):
     assert "20 pictures of pictures" in lines[0] and lines[-1] == "results are in results_gan/"
     assert [int(re.match(r"epoch +(\d+)/6   loss D \d", line)[1]) for line in lines if line.startswith("epoch")] == \
         list(range(1, EPOCHS + 1))
-    distances = [line for line in lines if "distance of the" in line]
-    assert len(distances) == 4 and all(line.count("floor") == 2 for line in distances)
+    distances = [line for line in lines if "distance, " in line]
+    assert len(distances) == 4 and max(map(len, lines)) <= 80 and all(line.count("floor") == 2 for line in distances)
     assert set(contents(alone / "results_gan")) == FILES
     for picture in (alone / "results_gan").glob("*.png"):
         assert imread(str(picture)).std() > 0.05, picture
@@ -100,8 +100,8 @@ def test_weights_are_what_the_checkpoint_holds(alone):
 def test_video_shows_the_snapshots(alone):
     with imageio.get_reader(str(alone / "results_gan" / "generated.mp4")) as reader:
         meta, frames = reader.get_meta_data(), [frame for frame in reader]
-    assert meta["codec"] == "h264" and meta["pix_fmt"].startswith("yuv420p") and len(frames) == 3 + 10
-    last = imread(str(alone / "results_gan" / "generated_000014.png"))[..., :3]
+    assert meta["codec"] == "h264" and meta["pix_fmt"].startswith("yuv420p") and len(frames) == 4 + 10
+    last = imread(str(alone / "results_gan" / "generated_000018.png"))[..., :3]
     assert frames[-1].shape == last.shape and np.abs(frames[-1] / 255 - last).mean() < 0.03
 
 
@@ -112,7 +112,7 @@ def test_plain_is_the_assignments_training(cwd, alone):
     done = run(GAN, *flags, "--plain", cwd=cwd)
     assert_done(done)
     assert set(contents(cwd / "results_gan")) == FILES - {"generator_average.pt", *(
-        f"generated_{step:06d}.png" for step in (7, 14))}                   # six steps, of which none is the seventh
+        f"generated_{step:06d}.png" for step in (7, 14, 18))} | {"generated_000006.png"}    # six steps in all
     checkpoint = load(cwd / "results_gan")
     assert "average" not in checkpoint and checkpoint["settings"]["batch_size"] == 128
     assert "swd_32_average" not in metrics(cwd / "results_gan")[-1]
@@ -138,7 +138,8 @@ def test_same_seed_same_bits_and_another_seed_others(cwd, alone):
 def test_fewer_pictures_than_a_batch_and_one_class(tmp_path, count):
     write_pictures(tmp_path / "pictures", count)
     assert_done(run(GAN, *TINY, cwd=tmp_path))
-    assert set(contents(tmp_path / "results_gan")) == (FILES - {"generated_000007.png", "generated_000014.png"})
+    assert set(contents(tmp_path / "results_gan")) == (
+        FILES - {f"generated_{step:06d}.png" for step in (7, 14, 18)} | {"generated_000006.png"})
 
 
 # Killed and stopped
@@ -232,7 +233,7 @@ def test_average_is_over_the_last_steps():
         update_average(average, model, step, memory=10)
         expected += (step - expected) / min(step, 10)
         if step == 10:
-            assert average.weight.item() == pytest.approx(5.5)
+            assert average.weight.item() == pytest.approx(5.5)          # of 1 to 10
     assert average.weight.item() == average.bias.item() == pytest.approx(expected)
 
 
@@ -256,12 +257,22 @@ def history(epochs, **outputs):
 
 
 @pytest.mark.parametrize("real, generated, word", [
-    (0.99, 0.01, "the discriminator has won"), (0.5, 0.5, "the generator has won"), (0.4, 0.6, "the generator has won"),
+    (0.99, 0.01, "the discriminator has won"), (0.4, 0.6, "the generator has won"), (0.5, 0.5, ""),
     (0.8, 0.2, ""), (0.52, 0.48, ""), (0.96, 0.02, "")])
 def test_warning_when_one_side_has_won(real, generated, word):
     said = warning(history(10, D_x=real, D_G_z1=generated))
     assert said.startswith(word) and bool(said) == bool(word)
     assert warning(history(9, D_x=real, D_G_z1=generated)) == "", "of a few epochs nothing can be said"
+
+
+def test_resume_with_other_pictures_is_refused(cwd, alone):
+    shutil.copytree(str(alone / "results_gan"), str(cwd / "results_gan"))
+    path = cwd / "pictures" / "a" / "00.png"
+    with Image.open(str(path)) as image:
+        image.rotate(180).save(str(path))
+    before = contents(cwd)
+    assert_one_line(run(GAN, *TINY, "--resume", cwd=cwd), 2, "pictures was 20 of checksum", "other settings")
+    assert contents(cwd) == before
 
 
 def test_a_run_whose_discriminator_wins_says_so_once(cwd):
@@ -308,6 +319,8 @@ def test_nearest_pictures(tmp_path):
     copies = pictures.at(1, mirrored=True)[[4, 9]]
     squares, distance = nearest_pictures(copies, pictures)
     assert squares.equal(copies) and (distance < 1e-3).all()
+    draw_nearest(copies[:, :1], pictures, tmp_path / "grey.png")            # what a generator of grey pictures makes
+    assert imread(str(tmp_path / "grey.png")).std() > 0.05
     squares, distance = nearest_pictures(copies, pictures, but=torch.tensor([4, 9]))
     expected = torch.stack([((pictures.at(part, mirrored)[:, None] - copies) ** 2).mean((2, 3, 4)).sqrt()
                             for part in (0, 0.5, 1) for mirrored in (False, True)])     # 6,20,2
@@ -350,6 +363,8 @@ def saved_forms(generator):
         "with training state": {"epoch": 3, "model_state_dict": weights, "optimizer": {"state": {}}},
         "a run's": {"settings": {}, "history": [], "discriminator": Discriminator(3).state_dict(),
                     "generator": weights},
+        "one dict of both networks": {**{f"d.{name}": value for name, value in Discriminator(3).state_dict().items()},
+                                      **{f"g.layers.{name}": value for name, value in weights.items()}},
         "before num_batches_tracked": {name: value for name, value in weights.items() if "num_b" not in name},
         "with the average": {"generator": Generator(2).state_dict(), "average": weights}}
 
@@ -372,7 +387,8 @@ def test_average_or_generator():
 
 @pytest.mark.parametrize("content, words", [
     (Discriminator(2).state_dict(), "no generator"), ({"a": 1}, "no generator"), ([1], "no generator"),
-    ({**Generator(2).state_dict(), "layers.3.weight": torch.zeros(16, 8, 4, 4, 1)}, "does not fit"),
+    ({**Generator(2).state_dict(), "layers.3.weight": torch.zeros(16, 8, 4, 4, 1)}, "no generator"),
+    ({**Generator(2).state_dict(), "layers.0.weight": torch.zeros(64, 9, 4, 4)}, "does not fit"),
     ({**Generator(2).state_dict(), "layers.6.weight": torch.zeros(8, 5, 4, 4)}, "does not fit")])
 def test_checkpoint_that_is_not_one_is_told_as_such(content, words, tmp_path):
     torch.save(content, str(tmp_path / "a.pt"))
@@ -381,15 +397,17 @@ def test_checkpoint_that_is_not_one_is_told_as_such(content, words, tmp_path):
 
 
 def test_checkpoint_for_layers_in_sequentials(tmp_path, monkeypatch):
+    """A student's generator may be packed: it reads flat checkpoints and its own ones."""
     class Packed(Generator):
         def __init__(self, *sizes):
             super().__init__(*sizes)
-            self.layers = nn.ModuleList([nn.Sequential(*self.layers)])
+            self.layers = nn.ModuleList([nn.Sequential(*self.layers[:3]), nn.Sequential(*self.layers[3:])])
 
-    torch.save(Generator(2).state_dict(), str(tmp_path / "a.pt"))
     monkeypatch.setattr("lib.model_gan.Generator", Packed)
-    with pytest.raises(UserError, match="packed into nn.Sequential"):
-        load_generator(tmp_path / "a.pt")
+    noise = torch.randn(4, 64, 1, 1)
+    for generator in Generator(2).eval(), Packed(2).eval():
+        torch.save(generator.state_dict(), str(tmp_path / "a.pt"))
+        assert generate(load_generator(tmp_path / "a.pt").eval(), noise).allclose(generate(generator, noise))
 
 
 def test_noise_has_the_temperature_as_its_variance():
@@ -420,6 +438,18 @@ def test_batch_norm_modes(mode):
         generate(copy, draw_noise(2000, 7, seed=3))
         values = torch.cat(outputs)
         assert values.mean((0, 2, 3)).abs().max() < 0.25 and (values.var((0, 2, 3)) - 1).abs().max() < 0.3
+
+
+def test_average_of_a_run_has_statistics_of_its_own(alone):
+    """So --batch_norm stored makes pictures of it, too, and not one grey."""
+    checkpoint = load(alone / "results_gan")
+    average = {name: value for name, value in checkpoint["average"].items() if "running_mean" in name}
+    assert all(value.any() and not value.equal(checkpoint["generator"][name]) for name, value in average.items())
+
+
+def test_walk_between_opposite_noises():
+    noise = torch.tensor([1.0, -1.2, 0.7]).view(3, 1, 1, 1, 1)
+    assert max(step.abs().max() for step in walk(noise, 10)) < 10
 
 
 def test_walk_passes_through_the_noises_and_keeps_their_length():

@@ -115,6 +115,12 @@ def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
     assert image.mean() == pytest.approx(127.5, abs=2) and image.min() < 6 and image.max() > 249
 
 
+def test_floats_from_0_to_1(tmp_path):
+    values = np.linspace(0, 1, 40 * 40, dtype=np.float32).reshape(40, 40)
+    image = read_picture(save(Image.fromarray(values), tmp_path / "a.tiff"), 32).astype(float)
+    assert image.mean() == pytest.approx(127.5, abs=2) and image.min() < 6 and image.max() > 249
+
+
 def test_what_is_transparent_shows_white(tmp_path):
     image = gradient(40, 40)
     image.putalpha(Image.fromarray(np.repeat([0, 255], 20).astype(np.uint8)[:, None] + np.zeros((40, 40), np.uint8)))
@@ -135,6 +141,7 @@ def test_folders_within_folders_and_no_hidden_files(tmp_path):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         save(gradient(32, 32), tmp_path / place)
     (tmp_path / "._a.png").write_bytes(b"a Mac leaves such")
+    (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "readme.txt").write_text("no picture")
     assert len(load_pictures(tmp_path)) == 3
 
@@ -177,5 +184,5 @@ def test_bad_picture_is_named_or_left_out(tmp_path, kind, capsys):
 @pytest.mark.parametrize("name, word", [("empty", "holds no pictures"), ("missing", "there is no folder")])
 def test_no_pictures(tmp_path, name, word):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=f"{word}.*--data_dir|{word}"):
+    with pytest.raises(UserError, match=f"{word}.*name one that holds pictures"):
         load_pictures(tmp_path / name)
