@@ -1,4 +1,5 @@
 """Pictures and videos of the GAN."""
+from itertools import product
 from pathlib import Path
 from typing import Dict, Optional, Sequence, Tuple
 
@@ -67,12 +68,16 @@ def nearest_pictures(images: Tensor, pictures: Pictures, but: Optional[Tensor] =
     Returns:
         B,3,H,W the squares, and B their distances: the root mean square of the difference.
     """
-    squares = torch.stack([pictures.at(part, mirrored) for part in (0, 0.5, 1) for mirrored in (False, True)], 1).cpu()
-    distance = torch.cdist(images.flatten(1), squares.flatten(0, 1).flatten(1)) / images[0].numel() ** 0.5
-    if but is not None:
-        distance.view(len(images), len(pictures), -1)[torch.arange(len(images)), but] = torch.inf
-    nearest = distance.min(dim=1)
-    return squares.flatten(0, 1)[nearest.indices], nearest.values
+    found, least = torch.zeros_like(images), torch.full((len(images),), torch.inf)
+    for part, mirrored in product((0, 0.5, 1), (False, True)):
+        squares = pictures.at(part, mirrored).cpu()
+        distance = torch.cdist(images.flatten(1), squares.flatten(1)) / images[0].numel() ** 0.5    # B,N
+        if but is not None:
+            distance[torch.arange(len(images)), but] = torch.inf
+        nearest = distance.min(dim=1)
+        found = torch.where((nearest.values < least)[:, None, None, None], squares[nearest.indices], found)
+        least = torch.minimum(nearest.values, least)
+    return found, least
 
 
 def draw_nearest(images: Tensor, pictures: Pictures, path: Path) -> None:

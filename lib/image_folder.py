@@ -79,6 +79,7 @@ def read_picture(path: Path, size: int) -> np.ndarray:
         ValueError, OSError, ...: Pillow cannot read it, or it is smaller.
     """
     with Image.open(str(path)) as image:
+        image.draft(None, (2 * size, 2 * size))     # of a large JPEG decode no more than what is needed
         image = ImageOps.exif_transpose(image)      # a camera held upright notes it beside the pixels
         if image.mode.startswith(("I", "F")):       # 16 bits, or 0 to 1, which convert() would cut off at 255
             values = np.asarray(image, dtype=float) * (255 if image.mode == "F" else 1 / 257)
