@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Dict, Sequence
 
 import torch
-from matplotlib.figure import Figure
 
 from course.reference_diffusion import last_row
+from lib.draw_gan import draw_panels
 from lib.image_folder import load_pictures
-from lib.pictures import batch_images_to_numpy, save_figure
 from lib.sample_gan import draw_noise, generate, load_generator, ready
 
 ROOT, DATA, DOCS = Path("results_reference/gan"), "dataset_flowers_64px", Path("docs")
@@ -40,21 +39,6 @@ def table_row(name: str, epochs: int, folder: Path) -> str:
     cells = [f"{row[f'swd_{side}_{which}']:.1f}" if f"swd_{side}_{which}" in row else ""
              for which in ("generator", "average") for side in (32, 16)]
     return f"| {name} | {epochs:,} | {' | '.join(cells)} | {row['D_x']:.2f} | {row['D_G_z1']:.2f} |"
-
-
-def draw_panels(panels: Dict[str, torch.Tensor], columns: int, path: Path) -> None:
-    """Draw grids of pictures with values in [-1, 1], each pixel as 2 by 2, with a title above each."""
-    grids = [batch_images_to_numpy(images / 2 + 0.5, normalize=False) for images in panels.values()]
-    height, width = (2 * side / 100 for side in grids[0].shape[:2])
-    rows = -(-len(grids) // columns)
-    figure = Figure(figsize=(columns * width, rows * (height + 0.3)))
-    for number, (title, grid) in enumerate(zip(panels, grids)):
-        bottom = (rows - 1 - number // columns) * (height + 0.3) / figure.get_figheight()
-        axes = figure.add_axes([number % columns / columns, bottom, 1 / columns, height / figure.get_figheight()])
-        axes.imshow(grid, interpolation="nearest")
-        axes.set_axis_off()
-        axes.set_title(title, fontsize=11)
-    save_figure(figure, path)
 
 
 def samples(folder: Path, count: int = 48) -> torch.Tensor:
@@ -85,7 +69,7 @@ def main() -> None:
     draw_panels({"training pictures": load_pictures(DATA).augmented(torch.randperm(800)[:48]),
                  "the assignment's training (--plain), 500 epochs": samples(ROOT / "plain"),
                  "the default, 500 epochs": samples(ROOT / "default"),
-                 "the default, 2,500 epochs": samples(long)}, 2, DOCS / "images" / "gan_samples.png")
+                 "the default, 2,500 epochs": samples(long)}, DOCS / "images" / "gan_samples.png")
     for name, source in (("gan_loss_curves.png", ROOT / "default" / "loss_curves.png"),
                          ("gan_nearest.png", long / "nearest.png")):
         shutil.copy(str(source), str(DOCS / "images" / name))

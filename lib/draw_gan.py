@@ -1,4 +1,5 @@
 """Pictures and videos of the GAN."""
+import math
 from itertools import product
 from pathlib import Path
 from typing import Dict, Optional, Sequence, Tuple
@@ -13,16 +14,24 @@ from lib.image_folder import Pictures
 from lib.pictures import batch_images_to_numpy, save_animation, save_figure, save_image_grid, save_video
 
 
-def draw_snapshot(images: Dict[str, Tensor], title: str, path: Path) -> None:
-    """Draw what each network makes of the same noise, side by side; 64 pictures each, with values in [-1, 1]."""
-    grids = [batch_images_to_numpy(batch / 2 + 0.5, normalize=False) for batch in images.values()]
-    height, width = (2 * side / 100 for side in grids[0].shape[:2])         # inches: each pixel is shown as 2 by 2
-    figure = Figure(figsize=(len(grids) * width, height + 0.3))
-    for number, (name, grid) in enumerate(zip(images, grids)):
-        axes = figure.add_axes([number / len(grids), 0, 1 / len(grids), height / (height + 0.3)])
+def draw_panels(panels: Dict[str, Tensor], path: Path, columns: int = 2) -> None:
+    """Draw grids of pictures, each pixel as 2 by 2 and each grid with a title above it.
+
+    Args:
+        panels: by their titles B,C,32,32 pictures with values in [-1, 1], of which 64 are drawn.
+        columns: panels side by side.
+    """
+    grids = [batch_images_to_numpy(images / 2 + 0.5, normalize=False) for images in panels.values()]
+    height, width = (2 * side / 100 for side in grids[0].shape[:2])         # in inches
+    columns = min(columns, len(grids))
+    rows = math.ceil(len(grids) / columns)
+    figure = Figure(figsize=(columns * width, rows * (height + 0.3)))
+    for number, (title, grid) in enumerate(zip(panels, grids)):
+        row, column = divmod(number, columns)
+        axes = figure.add_axes([column / columns, 1 - (row + 1) / rows, 1 / columns, height / (height + 0.3) / rows])
         axes.imshow(grid, interpolation="nearest")
         axes.set_axis_off()
-        axes.set_title(f"{name}, {title}" if number == 0 else name, fontsize=10)
+        axes.set_title(title, fontsize=11)
     save_figure(figure, path)
 
 

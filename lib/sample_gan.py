@@ -138,12 +138,12 @@ def run_sample_gan(args: Any) -> List[Path]:
     except OSError as error:
         raise UserError(f"cannot write to the folder {folder}: {error.strerror}")
     generator = ready(generator, latent_size, args.batch_norm)
+    pictures = load_pictures(args.nearest, skip_bad=args.skip_bad) if args.nearest else None
     images = generate(generator, draw_noise(args.num_images, latent_size, args.temperature, args.seed))
     files = [folder / "samples.png"]
     title = f"{args.num_images} draws at temperature {args.temperature:g}"
     save_image_grid(images / 2 + 0.5, files[0], title, max_images=len(images), normalize=False)
-    if args.nearest:
-        pictures = load_pictures(args.nearest, images.shape[-1], args.skip_bad)
+    if pictures:
         draw_nearest(images, pictures, folder / "samples_nearest.png")
         files.append(folder / "samples_nearest.png")
     if args.walk:

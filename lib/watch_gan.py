@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.distances import picture_distances
-from lib.draw_gan import draw_nearest, draw_snapshot, save_progress_video
+from lib.draw_gan import draw_nearest, draw_panels, save_progress_video
 from lib.image_folder import Pictures
 from lib.pictures import save_curves, save_image_grid
 from lib.run import save_weights
@@ -97,8 +97,9 @@ class Watch:
     def after_step(self, step: int) -> None:
         """Draw what they make of the noise."""
         if self.args.images and self.is_shown(step):
-            draw_snapshot(self.generate(self.noise[:64]), f"epoch {math.ceil(step / self.steps)}, step {step}",
-                          self.snapshot(step))
+            moment = f"epoch {math.ceil(step / self.steps)}, step {step}"
+            draw_panels({f"{name}, {moment}": images for name, images in self.generate(self.noise[:64]).items()},
+                        self.snapshot(step))
 
     def distances(self, epoch: int) -> Dict[str, float]:
         """The distances to the data, every so many epochs and at the end."""

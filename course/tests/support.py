@@ -48,6 +48,13 @@ def finish(process):
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
+def read_until(process, epoch):
+    """Read what the process says until that epoch is over, or until the output ends."""
+    for line in process.stdout:
+        if line.startswith("epoch ") and int(line.split()[1].split("/")[0]) >= epoch:
+            return
+
+
 def run(script, *flags, cwd, **options):
     return finish(start(script, *flags, cwd=cwd, **options))
 

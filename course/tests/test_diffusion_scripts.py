@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from PIL import Image
 
 from course.tests.support import (DIFFUSION, assert_done, assert_one_line, assert_same_run, assert_same_value, contents,
-                                  finish, load, run, start)
+                                  finish, load, read_until, run, start)
 
 EPOCHS = 12
 TINY = ("--n_samples", 20_000, "--n_blocks", 1, "--n_units", 8, "--diffusion_steps", 6, "--epochs", EPOCHS,
@@ -143,13 +143,6 @@ def test_same_seed_same_bits_and_another_seed_others(tmp_path, alone):
 
 
 # Killed and stopped
-
-def read_until(process, epoch):
-    """Read what the process says until that epoch is over, or until the output ends."""
-    for line in process.stdout:
-        if line.startswith("epoch ") and int(line.split()[1].split("/")[0]) >= epoch:
-            return
-
 
 def test_killed_and_resumed(tmp_path, alone):
     """In the imports, in the training, and while the pictures and videos of the last epoch are made."""

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from course.tests.support import (GAN, SAMPLE, assert_done, assert_one_line, assert_same_run, assert_same_value,
-                                  contents, finish, load, run, start, write_pictures)
+                                  contents, finish, load, read_until, run, start, write_pictures)
 from lib.augment_gan import Augmented, covered, moved
 from lib.distances import picture_distances
 from lib.draw_gan import draw_nearest, nearest_pictures
@@ -143,12 +143,6 @@ def test_fewer_pictures_than_a_batch_and_one_class(tmp_path, count):
 
 
 # Killed and stopped
-
-def read_until(process, epoch):
-    for line in process.stdout:
-        if line.startswith("epoch ") and int(line.split()[1].split("/")[0]) >= epoch:
-            return
-
 
 def tidied(folder):
     """A kill may leave a file half written, under a name that says so."""
@@ -343,6 +337,12 @@ def test_samples_walk_and_nearest(cwd, alone):
         assert reader.get_meta_data()["codec"] == "h264" and len([frame for frame in reader]) > 50
     assert_done(run(SAMPLE, "--num_images", 20, "--seed", 1, cwd=cwd))
     assert contents(cwd)["results_gan/samples.png"] != after["results_gan/samples.png"]
+
+
+def test_nearest_in_a_folder_that_is_not_there_draws_nothing(alone):
+    before = contents(alone)
+    assert_one_line(run(SAMPLE, "--nearest", "nowhere", cwd=alone), 2, "there is no folder nowhere")
+    assert contents(alone) == before
 
 
 def tiny_generator():
