@@ -4,15 +4,19 @@ import random
 import pytest
 
 from tests import support
+from tests.report import Report
 
 
 def pytest_addoption(parser):
     parser.addoption("--seed", type=int, metavar="N", help="repeat the random inputs of an earlier run")
+    parser.addoption("--report", metavar="FILE", help="note there what each test says, as JSON, a line at a time")
 
 
 def pytest_configure(config):
     if config.getoption("--seed") is None:
         config.option.seed = random.SystemRandom().randrange(10 ** 6)
+    if config.getoption("--report"):
+        config.pluginmanager.register(Report(config.getoption("--report")))
 
 
 @pytest.fixture(autouse=True)

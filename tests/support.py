@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.report import MISTAKE, NOT_FILLED_IN
+
 LIB = Path(__file__).resolve().parent.parent / "lib"
 seeds = random.Random()
 
@@ -32,6 +34,8 @@ def task(number):
                 return
             except Mistake as mistake:
                 message = str(mistake)
+            except Exception as error:
+                message = f"The test can make nothing of what your code gives ({type(error).__name__}: {error})."
             pytest.fail(message if message.startswith("Task ") else f"Task {number}: {message}", pytrace=False)
         return pytest.mark.task(number)(run)
     return decorate
@@ -79,7 +83,7 @@ def describe(error, inputs):
     in_tests = [place for place in places if place[0].parent == Path(__file__).resolve().parent and place[2] != "call"]
     path, line, function, code = (in_lib or in_tests or places)[-1]
     where = f"{path.parent.name}/{path.name}, line {line}"
-    if re.match(r"Task \S+ is not filled in yet", str(error)):
+    if NOT_FILLED_IN.match(str(error)):
         return f"{error}: the gap in {function}, {where}."
     text = (error.msg if isinstance(error, SyntaxError) else str(error))[:1000]
     if not in_lib:
@@ -137,7 +141,7 @@ def fail(what, expected, got, hints=(), read=""):
         Mistake: always.
     """
     lines = [f"{what}:", f"    expected: {expected}", f"    got:      {got}"]
-    lines += [f"This looks like a known mistake: {mistake}." for mistake, recognised in hints if recognised][:1]
+    lines += [f"{MISTAKE}{mistake}." for mistake, recognised in hints if recognised][:1]
     raise Mistake("\n".join(lines + ([f"Read {read}."] if read else [])))
 
 

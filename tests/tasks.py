@@ -24,3 +24,5 @@ TASKS = (
     Task("style", "code style", 1, "pycodestyle, 120 columns", "every file", bonus=True),
     Task("feedback", "feedback", 1, "all parts filled in", "feedback.md", bonus=True),
 )
+
+PUSHES = 3  # to main that are allowed

@@ -1,7 +1,7 @@
 """The test of the tests: wrong and right submissions, and what the student tests say of each.
 
     python -m course.bank             prints a table; its exit status is 1 if a test is wrong about a submission
-    python -m course.bank --seeds 20  tries each submission with as many random inputs
+    python -m course.bank --seeds 60  tries each right submission with as many random inputs
 
 One plain text file per task, 1.1.txt and so on, holds its cases one after the other, like
 
@@ -17,7 +17,7 @@ course/handout.py names it) stands the code that goes into it; the other gaps st
 case is a comment.
 
 A wrong case is in order when a test of its task fails, a message of its task has the words, and no test of another task
-fails; a right one when all tests pass.
+fails; a right one when all tests pass. The tests of other tasks run once for each case.
 """
 import re
 import textwrap

@@ -5,7 +5,7 @@ import sys
 from typing import Sequence
 
 from course.bank import BankError, all_cases
-from course.bank.trial import Verdict, try_cases
+from course.bank.trial import SEEDS_OF_WRONG, Verdict, try_cases
 from course.handout import MarkerError
 
 
@@ -26,7 +26,8 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m course.bank", description=__doc__.split(": ")[1])
-    parser.add_argument("--seeds", type=int, default=3, help="random inputs for each case (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=20, metavar="N",
+                        help=f"random inputs for each right case (default: 20); a wrong one gets {SEEDS_OF_WRONG}")
     seeds = parser.parse_args().seeds
     if seeds < 1:
         parser.error("argument --seeds: at least 1")

@@ -4,7 +4,6 @@ Each case runs in a process of its own. Where the system can fork, that is cut o
 already, which saves most of the time.
 """
 import gc
-import json
 import multiprocessing
 import os
 import shutil
@@ -13,14 +12,15 @@ import tempfile
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence
 
 from course import handout
 from course.bank import BankError, Case
+from tests.report import NOT_ENDED, NOT_RUN, Results, read_report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 300  # seconds after which a case is given up
-Results = Dict[str, Tuple[str, str]]  # for each test its task, and what it said: "" if it passed
+SEEDS_OF_WRONG = 3
 
 
 class Verdict(NamedTuple):
@@ -48,24 +48,27 @@ def build(folder: Path, gaps: Dict[str, str], place: str = "") -> None:
         raise BankError(f"{place}: there is no gap named {', '.join(left)}")
 
 
-def run_tests(folder: Path, seeds: Sequence[int]) -> List[Results]:
-    """Run the student tests in a folder, in a process of their own, once with each seed; ends short if that dies."""
+def run_tests(folder: Path, seeds: Sequence[int], task: str = "") -> List[Results]:
+    """Run the student tests in a folder, in a process of their own, once with each seed; ends short if that dies.
+
+    Args:
+        task: all seeds but the first are for the test files of this task; all files if it is "".
+    """
     with_fork = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if with_fork else "spawn")
     if with_fork:
         context.set_forkserver_preload(["pytest", "torch", "torch.distributions", "torchvision", "matplotlib.figure"])
-    report = folder / "report.jsonl"
-    report.touch()
-    process = context.Process(target=_run_tests_here, args=(str(folder), list(seeds), str(report)))
+    process = context.Process(target=_run_tests_here, args=(str(folder), list(seeds), task))
     process.start()
     process.join(PATIENCE)
     if process.is_alive():
         process.kill()
         process.join()
-    return [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+    runs = [read_report(folder / f"{seed}.jsonl") for seed in seeds]
+    return [run for run in runs if run and not {NOT_RUN, NOT_ENDED} & {said for _, said in run.values()}]
 
 
-def _run_tests_here(folder: str, seeds: Sequence[int], report: str) -> None:
+def _run_tests_here(folder: str, seeds: Sequence[int], task: str) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] in ("lib", "tests")]:
         del sys.modules[name]  # those of this project: the folder has its own
     sys.path[:] = [folder] + [path for path in sys.path if path and Path(path).resolve() != ROOT]
@@ -80,34 +83,12 @@ def _run_tests_here(folder: str, seeds: Sequence[int], report: str) -> None:
     import torch
     torch.set_num_threads(1)
     gc.freeze()  # pytest collects garbage at its end: it need not go through all of torch
+    files: List[str] = []
     for seed in seeds:
-        recorder = _Recorder()
-        pytest.main(["-p", "no:cacheprovider", "--seed", str(seed)], plugins=[recorder])
-        with open(report, "a", encoding="utf-8") as file:
-            file.write(json.dumps(recorder.results) + "\n")
-
-
-class _Recorder:
-    """A pytest plugin that notes what each test said."""
-
-    def __init__(self) -> None:
-        self.results: Results = {}
-
-    def pytest_collection_modifyitems(self, items) -> None:
-        for item in items:
-            marker = item.get_closest_marker("task")
-            self.results[item.nodeid] = (marker.args[0] if marker else "", "it did not run")
-
-    def pytest_collectreport(self, report) -> None:
-        if report.failed:
-            self.results[report.nodeid] = ("", report.longreprtext)
-
-    def pytest_runtest_logreport(self, report) -> None:
-        task, said = self.results[report.nodeid]
-        if report.failed:
-            self.results[report.nodeid] = (task, report.longreprtext)
-        elif report.when == "call" and report.passed:
-            self.results[report.nodeid] = (task, "")
+        report = Path(f"{seed}.jsonl")
+        pytest.main(["-p", "no:cacheprovider", f"--seed={seed}", f"--report={report}", *files])
+        if task and not files:
+            files = sorted({test.split("::")[0] for test, (of, _) in read_report(report).items() if of == task})
 
 
 def judge(case: Case, runs: Dict[int, Results]) -> Verdict:
@@ -133,14 +114,20 @@ def judge(case: Case, runs: Dict[int, Results]) -> Verdict:
 
 
 def try_cases(cases: Sequence[Case], seeds: Sequence[int]) -> List[Verdict]:
-    """Try cases, two at a time, each with these seeds. Raises BankError where a gap's name is wrong."""
+    """Try cases, two at a time: all tests with the first seed; those of the case's task with the others too, of which
+    a wrong case needs two only.
+
+    Raises:
+        BankError: a gap's name is wrong.
+    """
     def try_case(case: Case) -> Verdict:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name).resolve()
             build(folder, case.gaps, case.place)
-            runs = run_tests(folder, seeds)
-            runs += [{}] * (len(seeds) - len(runs))
-            return judge(case, dict(zip(seeds, runs)))
+            mine = seeds[:SEEDS_OF_WRONG] if case.is_wrong else seeds
+            runs = run_tests(folder, mine, case.task)
+            runs += [{}] * (len(mine) - len(runs))
+            return judge(case, dict(zip(mine, runs)))
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(try_case, cases))

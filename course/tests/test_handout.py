@@ -5,12 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
 from course import handout
+from tests.report import read_report
 from tests.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -91,7 +91,7 @@ def test_everything_a_student_gets_and_nothing_else(edition):
     expected = {name for name in tracked_files(ROOT)
                 if name.split("/")[0] not in ("course", "benchmarks", ".ci", ".github")}
     expected |= {name[len(for_students):] for name in tracked_files(ROOT) if name.startswith(for_students)}
-    assert files_in(edition) == sorted(expected)
+    assert files_in(edition) == sorted(expected | {"tests/handout.zip"})
     assert not (edition / ".git").exists()
 
 
@@ -155,30 +155,15 @@ def test_gaps_stand_where_the_table_says_and_say_what_to_do(edition, task):
 
 # What its tests say
 
-NOTE_THE_TASK = """
-def pytest_collection_modifyitems(items):
-    for item in items:
-        marker = item.get_closest_marker("task")
-        item.user_properties.append(("task", marker.args[0] if marker else ""))
-"""
-
-
 def results_of_tests(folder, tmp_path):
-    """Run the student's tests in `folder`: the tests as {(file, test): (task or "", what went wrong or "")}."""
-    (tmp_path / "note_the_task.py").write_text(NOTE_THE_TASK)
-    environment = dict(os.environ, PYTHONPATH=str(tmp_path), PYTHONDONTWRITEBYTECODE="1", PYTEST_ADDOPTS="")
-    done = subprocess.run([sys.executable, "-m", "pytest", "-p", "note_the_task", "-p", "no:cacheprovider",
-                           "--junitxml", str(tmp_path / "report.xml")], cwd=str(folder), env=environment,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    """Run the student's tests in `folder`: {test: (task or "", what went wrong or "")}."""
+    environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", PYTEST_ADDOPTS="")
+    report = tmp_path / "report.jsonl"
+    done = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--report", str(report)],
+                          cwd=str(folder), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          universal_newlines=True)
     assert done.returncode in (0, 1), done.stdout  # 2 and more: the tests could not be collected
-    results = {}
-    for case in ElementTree.parse(str(tmp_path / "report.xml")).iter("testcase"):
-        if case.find("skipped") is None:
-            task = case.find("properties/property[@name='task']").get("value")
-            wrong = [found.get("message", "") + (found.text or "")
-                     for found in case if found.tag in ("failure", "error")]
-            results[case.get("classname"), case.get("name")] = task, "".join(wrong)
-    return results
+    return read_report(report)
 
 
 @pytest.mark.parametrize("filled", [""] + [task.number for task in WITH_GAPS])
@@ -277,10 +262,10 @@ def test_write_keeps_line_ends_modes_and_odd_names(tmp_path):
     written = handout.write(project, tmp_path / "empty", keep=["1.1", "1.2", "1.3"])
     assert sorted(written) == files_in(tmp_path / "empty") == sorted([
         "lib/small.py", "runtests.sh", "docs/\u00fcber uns.md", "picture.png", ".github/workflows/tests.yml",
-        "docs/course/x"])
+        "docs/course/x", "tests/handout.zip"])
     contents[".github/workflows/tests.yml"] = b"for students\n"
     contents["runtests.sh"] = b"#!/bin/sh\nexit 0\n"
-    for name in written:
+    for name in set(written) - {"tests/handout.zip"}:
         assert (tmp_path / "empty" / name).read_bytes() == contents[name], name
         assert os.access(str(tmp_path / "empty" / name), os.X_OK) == (name == "runtests.sh"), name
 
