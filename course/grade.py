@@ -93,7 +93,8 @@ def main() -> None:
             scores[name] = grade(folder, args.seed)
             (args.output / f"{name}.md").write_text(markdown(scores[name]), encoding="utf-8")
             (args.output / "scores.csv").write_text(as_csv(rows(scores, folders)), encoding="utf-8")
-            print(", ".join(f"{title} {cell}" for title, cell in zip(*rows(scores, folders)[::len(scores)])), flush=True)
+            head, *_, line = rows(scores, folders)
+            print(", ".join(f"{title} {cell}" for title, cell in zip(head, line)), flush=True)
     except (handout.FolderError, handout.MarkerError, RuntimeError, OSError) as error:
         print(f"grade: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, handout.FolderError) else 1)

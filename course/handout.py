@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from course.gaps import Gap, MarkerError, cut, read_source, split
-from tests.edits import CODE, HANDED_OUT, find_gaps as find_filled, handed_out, outside_gaps
+from tests.edits import CODE, HANDED_OUT, compare, find_gaps as find_filled, handed_out, outside_gaps
 from tests.handed_in import UNFILLED
 
 TEACHER_ONLY = ("course/", "benchmarks/", ".ci/", ".github/")
@@ -224,7 +224,7 @@ def update(root: Union[str, Path], folder: Union[str, Path]) -> List[str]:
                 done.append(f"{name} is as it was, for its gaps are not where they were; the new one is {name}.new")
                 continue
             data = text.encode("utf-8", errors="surrogateescape")
-            untouched = outside_gaps(my_text) == outside_gaps(originals.get(name, ""))
+            untouched = not compare(name, originals.get(name, ""), my_text)
         if mine is None or _sum(mine) != _sum(data):
             if not untouched:
                 kept = next(place for place in (path.with_name(f"{path.name}.mine{number or ''}") for number in count())

@@ -136,24 +136,32 @@ def table(rows: Sequence[Row]) -> List[str]:
 
 
 def first_thing(message: str) -> str:
-    """What to look at first, in a line: the mistake, if it is a known one."""
+    """What to look at first: the mistake, if it is a known one, else what was found."""
     message = re.sub(r"^Task \S+: ", "", message)
     known = re.search(re.escape(MISTAKE) + "(.*)", message)
-    return known[1] if known else message.split("\n")[0].rstrip(":")
+    return known[1] if known else message.split("\n")[0].rstrip(":.")
+
+
+def in_a_line(message: str) -> str:
+    """The first thing, and where no mistake is known, what was expected and what came, or the exception."""
+    found = re.findall(r"^ +(?:expected|got): .*|^\w+(?:Error|Exception): .*", message, re.MULTILINE)
+    if MISTAKE in message or not found:
+        return first_thing(message)
+    return f"{first_thing(message)}: {', '.join(' '.join(line.split()) for line in found)}"
 
 
 def failures_in_words(row: Row) -> List[str]:
     """A task's failures: one message in full, if possible one that names the mistake; of the others the first thing."""
     in_full = next((message for _, message in row.failures if MISTAKE in message), row.failures[0][1])
-    groups: Dict[str, List[str]] = {first_thing(in_full): []}
+    groups: Dict[str, List[Tuple[str, str]]] = {first_thing(in_full): []}
     for test, message in row.failures:
-        groups.setdefault(first_thing(message), []).append(test.split("::")[-1])
+        groups.setdefault(first_thing(message), []).append((test.split("::")[-1], message))
     files = sorted({test.split("::")[0] for test, _ in row.failures})
     commands = ", ".join(f"`python -m {file[:-3].replace('/', '.')}`" for file in files if file.endswith(".py"))
     lines = [f"### {row.task.number} {row.task.title}: {commands}", ""]
-    for number, (thing, tests) in enumerate(groups.items()):
-        lines += [f"    {tests[0]}" + (f" and {len(tests) - 1} more" if len(tests) > 1 else "")]
-        lines += [f"        {line}" for line in (thing if number else in_full).split("\n")]
+    for number, tests in enumerate(groups.values()):
+        lines += [f"    {tests[0][0]}" + (f" and {len(tests) - 1} more" if len(tests) > 1 else "")]
+        lines += [f"        {line}" for line in (in_a_line(tests[0][1]) if number else in_full).split("\n")]
     return lines + [""]
 
 

@@ -82,6 +82,8 @@ def describe(error, inputs):
     in_lib = [place for place in places if LIB in place[0].parents]
     in_tests = [place for place in places if place[0].parent == Path(__file__).resolve().parent and place[2] != "call"]
     path, line, function, code = (in_lib or in_tests or places)[-1]
+    if function.startswith("<") and function != "<module>" and len(in_lib) > 1:
+        function = in_lib[-2][2]                    # the function around a comprehension or a lambda
     where = f"{path.parent.name}/{path.name}, line {line}"
     if NOT_FILLED_IN.match(str(error)):
         return f"{error}: the gap in {function}, {where}."

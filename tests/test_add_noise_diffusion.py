@@ -100,7 +100,8 @@ def known_mistakes(x, eps, t, baralphas):
 
 def shape_hints(result, points):
     """Hints for results that are no two arrays of the batch's shape."""
-    shapes = [np.shape(part) for part in result] if isinstance(result, list) else [np.shape(result)]
+    parts = result if isinstance(result, list) else [result]
+    shapes = [np.shape(part) for part in parts if part is not None]
     return [
         ("eps is not returned, the two results are noised and eps", shapes == [(points, 2)]),
         ("one number serves both coordinates of a point: eps needs the shape of the batch", (points, 1) in shapes),
@@ -140,11 +141,14 @@ def check_mix(call, batch, t, baralphas):
         (_, expected), *hints = known_mistakes(x, eps, steps, values)
         other = (noised - np.sqrt(values[steps]) * x) / scale   # the noise that was added, if all else is right
         backward = (eps - np.sqrt(values[steps]) * x) / scale   # the same, if the two results are swapped
+        fits = len(x) > 2 and np.any(eps) and close(noised - np.sqrt(values[steps]) * x, eps, atol=1e-4)
         hints = [
             ("the two results are swapped, the order is noised, eps",
              len(x) > 2 and close(backward, noised, atol=1e-4)),
             ("eps is returned with its coefficient, it must be the noise as it was drawn",
-             len(x) > 2 and np.any(eps) and close(noised - np.sqrt(values[steps]) * x, eps, atol=1e-4)),
+             fits and len(x) == B and abs((eps / scale).std() - 1) < abs(eps.std() - 1)),
+            ("the noise has no coefficient, sqrt(1 - baralpha_t) belongs before it; or eps is returned with it",
+             fits and len(x) < B),
             ("the noised points are returned for eps", close(noised, eps)),
             ("the points are returned for eps", close(eps, x)),
             ("the noise is subtracted, it must be added; or the eps that is returned has the wrong sign",

@@ -44,13 +44,13 @@ def encode_all(images, labels, encoder, decoder, seed):
     torch.manual_seed(seed)
     loader = list(zip(torch.tensor(images).split(BATCHES), torch.tensor(labels).split(BATCHES)))
     result = get_mu_logvar(KnownVAE(encoder, decoder).train(), loader, device="cpu")
-    return {"result": result, "are_tensors": all(isinstance(part, torch.Tensor) for part in result)}
+    return {"result": result, "kinds": [type(part).__name__ for part in result]}
 
 
 def decode_grid(encoder, decoder):
     from lib.explore_latent_space import sample_on_grid
     result = sample_on_grid(KnownVAE(encoder, decoder).eval(), grid_size=GRID, device="cpu", **RANGES)
-    return {"result": result, "is_array": isinstance(result[0], np.ndarray)}
+    return {"result": result, "kind": type(result[0]).__name__}
 
 
 # What is expected, in float64
@@ -67,11 +67,16 @@ def looks_sampled(got, mu, logvar):
     return abs(noise.std() - 1) < 6 / (2 * noise.size) ** 0.5
 
 
-def decode(decoder, values0, values1):
-    """images[i, j] from the i-th of values0 and the j-th of values1."""
-    z = np.stack(np.meshgrid(values0, values1, indexing="ij"), axis=-1)
+def decode(decoder, values0, values1, mixed=False):
+    """images[i, j] from the i-th of values0 and the j-th of values1; mixed is a known mistake."""
+    z = np.stack(np.meshgrid(values0, values1, indexing="ij"), axis=0 if mixed else -1).reshape(-1, 2)
     images = 1 / (1 + np.exp(-z @ decoder.astype(np.float64)))
     return images.reshape(len(values0), len(values1), -1, H, W)
+
+
+def same_in_cells(images, expected):
+    return np.shape(images) == expected.shape and all(
+        same_numbers(images[i, j], expected[i, j]) for i in range(GRID) for j in range(GRID))
 
 
 def run_grid(call, weights):
@@ -79,7 +84,7 @@ def run_grid(call, weights):
     result = got["result"]
     if not isinstance(result, list) or len(result) != 2:
         fail("What sample_on_grid returns", "images, step_size", words(result), [], GRID_DOCS)
-    return got["is_array"], result[0], result[1]
+    return got["kind"], result[0], result[1]
 
 
 GRID_DOCS = "the docstring of sample_on_grid"
@@ -105,6 +110,8 @@ def test_mu_and_logvar_of_a_data_set(call):
         ("the last batch, which is smaller, is missing", close(some, mu[:-BATCHES[-1]])),
         ("the batches are in a list, join them to one tensor", isinstance(some, list)),
         ("the tensor is transposed", close(some, mu.T)),
+        ("these are images: the model's forward gives the decoded images, mu and logvar, in this order",
+         np.ndim(some) == 4),
     ], mu=(n, 3), logvar=(n, 3))
     hints = [(mistake, close(parts, given)) for mistake, given in [
         ("mu is returned twice", [mu, mu]),
@@ -121,8 +128,8 @@ def test_mu_and_logvar_of_a_data_set(call):
     ]
     for name, part, expected in zip(("mu", "logvar"), parts, (mu, logvar)):
         assert_close(part, expected, f"{name} from get_mu_logvar", hints, read="the docstring of get_mu_logvar")
-    if not got["are_tensors"]:
-        fail("What get_mu_logvar returns", "two tensors", "arrays", [], "the docstring of get_mu_logvar")
+    if set(got["kinds"]) != {"Tensor"}:
+        fail("What get_mu_logvar returns", "two tensors", ", ".join(got["kinds"]), [], "the docstring of get_mu_logvar")
 
 
 @task("1.3")
@@ -130,7 +137,7 @@ def test_images_of_the_grid(call):
     """images[i, j] comes from the i-th value of latent 0 and the j-th of latent 1, evenly from minimum to maximum."""
     weights = random_weights(2)
     decoder = weights["decoder"]
-    is_array, images, _ = run_grid(call, weights)
+    kind, images, _ = run_grid(call, weights)
     (low0, high0), (low1, high1) = ends = [(RANGES[f"latent{i}_min"], RANGES[f"latent{i}_max"]) for i in (0, 1)]
     values0, values1 = (np.linspace(low, high, GRID) for low, high in ends)
     expected = decode(decoder, values0, values1)
@@ -139,17 +146,20 @@ def test_images_of_the_grid(call):
         ("the axes of the grid are swapped: the first is latent 0, the second is latent 1", expected.swapaxes(0, 1)),
         ("the two numbers of each z are swapped: first latent 0, then latent 1", swapped),
         ("the two numbers of each z are swapped: first latent 0, then latent 1", swapped.swapaxes(0, 1)),
-        ("the axis of latent 0 is flipped: it goes from the minimum to the maximum", expected[::-1]),
-        ("the axis of latent 1 is flipped: it goes from the minimum to the maximum", expected[:, ::-1]),
-        ("both axes are flipped: they go from the minimum to the maximum", expected[::-1, ::-1]),
+        ("the axis of latent 0 is flipped: it runs from the maximum to the minimum", expected[::-1]),
+        ("the axis of latent 1 is flipped: it runs from the maximum to the minimum", expected[:, ::-1]),
+        ("both axes are flipped: they run from the maximum to the minimum", expected[::-1, ::-1]),
         ("the axes of the grid are swapped and one is flipped", expected.swapaxes(0, 1)[::-1]),
         ("the axes of the grid are swapped and one is flipped", expected.swapaxes(0, 1)[:, ::-1]),
+        ("each z holds two values of one latent: stack them along the last axis, before the reshape to pairs",
+         decode(decoder, values0, values1, mixed=True)),
         ("the images are not yet arranged in a grid", expected.reshape(GRID * GRID, C, H, W)),
+        ("each image is in its place, but its pixels are not: C, H and W are mixed", same_in_cells(images, expected)),
         ("these are the right numbers in another shape or in wrong places: a reshape or a transpose mixes them",
          same_numbers(images, expected)),
     ]
     centres = [low + (np.arange(GRID) + 0.5) * (high - low) / GRID for low, high in ends]
-    hints += [(f"this is a wrong range: {mistake}", decode(decoder, *given)) for mistake, given in [
+    hints += [(f"the range is wrong: {mistake}", decode(decoder, *given)) for mistake, given in [
         ("the maximum is left out", [np.linspace(low, high, GRID, endpoint=False) for low, high in ends]),
         ("minimum and maximum are left out, these are the centres of cells", centres),
         ("that of latent 0 is used for both", (values0, values0)),
@@ -159,8 +169,8 @@ def test_images_of_the_grid(call):
          (np.linspace(low0, low1, GRID), np.linspace(high0, high1, GRID))),
     ] + [(f"it is always from {-end} to {end}", [np.linspace(-end, end, GRID)] * 2) for end in (1, 2, 3)]]
     assert_close(images, expected, "The images from sample_on_grid", hints, read=GRID_DOCS)
-    if not is_array:
-        fail("The images from sample_on_grid", "a numpy array", "something else", [], GRID_DOCS)
+    if kind != "ndarray":
+        fail("The images from sample_on_grid", "a numpy array, ndarray", kind, [], GRID_DOCS)
     weights["decoder"] = decoder[:, :H * W]
     images = run_grid(call, weights)[1]
     assert_close(images, expected[:, :, :1], "The images from sample_on_grid, of one channel", [
@@ -174,9 +184,9 @@ def test_step_size_of_the_grid(call):
     spans = np.array([RANGES["latent0_max"] - RANGES["latent0_min"], RANGES["latent1_max"] - RANGES["latent1_min"]])
     expected = spans / (GRID - 1)
     assert_close(step_size, expected, "step_size from sample_on_grid", [
-        ("this is a wrong step: grid_size values have grid_size - 1 steps between them", spans / GRID),
-        ("this is a wrong step: the two are swapped", expected[::-1]),
-        ("this is a wrong step: it is negative", -expected),
+        ("the step is wrong: grid_size values have grid_size - 1 steps between them", spans / GRID),
+        ("the step is wrong: the two are swapped", expected[::-1]),
+        ("the step is wrong: it is negative", -expected),
         ("this is the whole range, not one step", spans),
         ("this is a single number, a step for each latent belongs here", np.size(step_size) == 1),
     ], read=GRID_DOCS)

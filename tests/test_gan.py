@@ -283,7 +283,7 @@ def check_layers(call, network, training=True):
         if rows[0] != rows[1]:
             arguments = ", ".join(f"{name}={number}" for name, number in sizes.items())
             place = next(i for i in range(len(rows[0]) + 1) if rows[0][i:i + 1] != rows[1][i:i + 1])
-            shown = [f"{len(row)} layers, number {place + 1} is a {row[place]}" if place < len(row) else
+            shown = [f"{len(row)} layers, number {place + 1} is: {row[place]}" if place < len(row) else
                      f"{len(row)} layers" for row in rows]
             fail(f"The layers of {network}({arguments}), activations not counted", *shown,
                  [(mistake, True) for mistake in mistakes], read)

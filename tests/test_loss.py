@@ -142,7 +142,8 @@ def check_loss(call, weight, inputs):
     if not is_tensor or np.ndim(value):
         fail("The loss", "a tensor with one number", words(value) + ("" if is_tensor else ", not a tensor"), [
             ("a result without gradient: item(), float() and numpy() leave PyTorch's graph", isinstance(value, float)),
-            ("a sum is missing: over the pixels, the latents or the batch", is_tensor)], READ)
+            (f"a sum is missing: over the pixels, the latents or the batch, which are {B} images of {C},{H},{W} and of "
+             f"{L} latents", is_tensor)], READ)
     reconstructions, kl_terms = terms(**inputs)
     assert_close(value, reconstructions[0][1] + weight * kl_terms[0][1], f"The loss with kl_loss_weight={weight}",
                  [("a logarithm of 0 was taken, of a pixel or a variance", not np.isfinite(value))]
@@ -188,6 +189,8 @@ def test_gradients(call):
                      ("x_reconstructed is detached, the decoder would not learn", not for_x.any()),
                  ], rtol=1e-3, read=READ)
     assert_close(for_mu, weight * mu, f"The gradient of the loss with respect to mu, with kl_loss_weight={weight}", [
+        ("the whole KL term is cut off: item(), float(), detach(), numpy() and no_grad leave PyTorch's graph",
+         not for_mu.any() and not for_logvar.any()),
         ("mu is detached, the KL term would not pull the means to 0", not for_mu.any())], rtol=1e-3, read=READ)
     variance = np.exp(logvar)
     assert_close(for_logvar, weight * (variance - 1) / 2,

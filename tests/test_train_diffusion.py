@@ -342,7 +342,7 @@ def test_points_have_the_noise_of_their_step(call):
         ("the noise is that of one step for the whole batch, the model is told others",
          bool(known.all() and not np.ptp(nearest.reshape(-1, BATCH), axis=1).any())),
         ("the noise is that of another step than the model is told: both have the same t", bool(known.all())),
-        ("the points are not noised as add_noise must: see what its tests say", True),
+        ("the points are not noised as by add_noise: see what its tests say", True),
     ], rtol=0, atol=0.01, read=READ)
 
 
@@ -356,6 +356,7 @@ def test_noise_is_standard_normal(call):
     batches = eps.reshape(-1, BATCH, 2)
     hints = [
         ("the model is given the points without noise", close(x, x_0)),
+        ("there is no noise", np.abs(eps).max() < 0.01),
         ("the noise is the same in each batch: set no seed, and draw it anew in each batch",
          np.ptp(batches, axis=0).max() < 0.01),
         ("one noise vector serves the whole batch", np.ptp(batches, axis=1).max() < 0.01),
@@ -364,7 +365,9 @@ def test_noise_is_standard_normal(call):
     for mistake, recognised in hints:
         if recognised:
             fail(f"The values {of_draws}", "random and independent numbers", "others", [(mistake, True)], READ)
-    hints = [("the points are not noised as add_noise must, or with another step than the model is told: see what "
+    hints = [("the noise is uniform, torch.rand: it must be standard normal", bool(np.all(
+                 np.abs(eps.mean(0) - 0.5) < 0.03))),
+             ("the points are not noised as by add_noise, or with another step than the model is told: see what "
               "the other tests say", True)]
     # standard errors: 1 / sqrt(DRAWS) = 0.007, 1 / sqrt(2 * DRAWS) = 0.005, sqrt(96 / DRAWS) = 0.07
     assert_close(eps.mean(0), np.zeros(2), f"The means {of_draws}", hints, rtol=0, atol=0.05, read=READ)

@@ -222,7 +222,10 @@ def check_error(one, label, name, hints):
                      ("the logarithm is missing, the error must be the binary cross entropy",
                       np.sign(outputs - label) / B),
                      ("the arguments of binary_cross_entropy are swapped: first the outputs, then the labels",
-                      not np.isfinite(got).all())], rtol=1e-3, atol=1e-5, read=READ)
+                      not np.isfinite(got).all()),
+                     (f"the labels differ from picture to picture, from {targets.min():.2g} to {targets.max():.2g}: "
+                      f"each must be {label}", -0.02 < targets.min() and targets.max() < 1.02)
+                 ], rtol=1e-3, atol=1e-5, read=READ)
 
 
 def check_change(got, inputs, learner, batches):

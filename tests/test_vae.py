@@ -13,6 +13,7 @@ B, C, H, W, HIDDEN, L = 10, 2, 3, 5, 41, 17
 PIXELS = C * H * W
 SIZES = f"VAE(in_channels={C}, in_height={H}, in_width={W}, hidden_size={HIDDEN}, latent_size={L})"
 LAYERS = (PIXELS, HIDDEN), (HIDDEN, L), (HIDDEN, L), (L, HIDDEN), (HIDDEN, PIXELS)
+READ_ENCODE = "the docstring of VAE.encode and its gap"
 DRAWS = 20000  # samples to judge a distribution by; every tolerance is six standard errors of the statistic or more
 
 
@@ -64,7 +65,8 @@ def count_parameters(seed):
 
 def encode(images, seed):
     model, layers = new_model(seed)
-    return {"layers": weights_of(layers), "result": model.encode(torch.tensor(images))}
+    return {"layers": weights_of(layers), "result": model.encode(torch.tensor(images)),
+            "again": model.encode(torch.tensor(images))}
 
 
 def decode(z, seed):
@@ -192,6 +194,12 @@ def test_encode(call):
     images = random_images()
     got = call(encode, images=images, seed=fresh())
     parts = unpack(got["result"], "VAE.encode", mu=(B, L), logvar=(B, L))
+    if not close(*(result[0] for result in (got["result"], got["again"]))):
+        fail("mu from VAE.encode, of the same images in two calls", "the same", "different numbers", [
+            ("there is something random in encode, dropout or noise: only reparameterize draws", True)], READ_ENCODE)
+    if close(*parts):
+        fail("mu and logvar from VAE.encode", "what two layers give", "the same numbers twice", [
+            ("logvar is equal to mu, both come from the same layer", True)], READ_ENCODE)
     hidden, *last_two = got["layers"][:3]
     images = images.astype(np.float64)
     before = linear(hidden, images.reshape(B, PIXELS))
@@ -209,7 +217,6 @@ def test_encode(call):
                 ("logvar", [right_mu, function(right_logvar)]), ("mu", [function(right_mu), right_logvar]),
                 ("mu and on logvar", [function(right_mu), function(right_logvar)]))]
         hints += [
-            ("logvar is equal to mu, both come from the same layer", [right_mu, right_mu]),
             ("this is the variance, not logvar, which is what the layer gives", [right_mu, np.exp(right_logvar)]),
             ("this is the standard deviation, not logvar, which is what the layer gives",
              [right_mu, np.exp(right_logvar / 2)]),
@@ -221,7 +228,7 @@ def test_encode(call):
     nearest = min(ways, key=lambda way: np.abs(np.subtract(way, parts)).sum())
     hints = [(mistake, close(parts, given)) for mistake, given in hints]
     for name, part, expected in zip(("mu", "logvar"), parts, nearest):
-        assert_close(part, expected, f"{name} from VAE.encode", hints, read="the docstring of VAE.encode and its gap")
+        assert_close(part, expected, f"{name} from VAE.encode", hints, read=READ_ENCODE)
 
 
 @task("1.1")

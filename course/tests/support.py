@@ -3,6 +3,7 @@ what it means that two runs are the same."""
 import gzip
 import hashlib
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -12,11 +13,26 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tests.tasks import TASKS
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 TRAIN, PLOT, DIFFUSION = "run_vae_training.py", "plot_latent_space.py", "run_diffusion_training.py"
 GAN, SAMPLE = "run_gan_training.py", "sample_gan.py"
 NOBODY = "http://127.0.0.1:9"  # no server listens there
 MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+NUMBERS = [task.number for task in TASKS]
+FEEDBACK = """# Feedback
+## Major problems
+none
+## Helpful?
+<!-- a comment -->
+yes
+## Hours
+hours: [10, 8.5]
+## Other feedback
+none
+"""
 
 
 def environment(**more):
@@ -144,3 +160,29 @@ def archives(files):
     """Files as a server has them: packed, by the name of the archive, and the list of names and MD5 sums."""
     packed = {f"{name}.gz": gzip.compress(data) for name, data in files.items()}
     return packed, [(name, hashlib.md5(data).hexdigest()) for name, data in packed.items()]
+
+
+def change(folder, path, old, new):
+    """Replace words, which must be there, in a file."""
+    data = (Path(folder) / path).read_bytes()
+    assert old.encode() in data, old
+    (Path(folder) / path).write_bytes(data.replace(old.encode(), new.encode()))
+
+
+def tracked_files(project):
+    listed = subprocess.check_output(["git", "ls-files", "-z"], cwd=str(project))
+    return [name for name in os.fsdecode(listed).split("\0") if name]
+
+
+def copy_project(folder, but=()):
+    """A copy of the project as it is in the working tree, but for files with these endings."""
+    for name in tracked_files(ROOT):
+        if not name.endswith(tuple(but)):
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(str(ROOT / name), str(Path(folder) / name))
+
+
+def commit(folder):
+    """Make all that is in a folder the one commit of a new repository."""
+    for command in (["init", "--quiet"], ["add", "--all", "--force"], ["commit", "--quiet", "--message", "all"]):
+        subprocess.check_call(["git", "-c", "user.name=n", "-c", "user.email=e"] + command, cwd=str(folder))

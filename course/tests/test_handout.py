@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from course import handout
+from course.tests.support import ROOT, tracked_files
 from tests.report import read_report
 from tests.tasks import TASKS
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 # Written anew here, for bytes and by regular expression, so that the cut is compared with something that is not itself.
 REGION = re.compile(rb"^[ \t]*# BEGIN SOLUTION\r?\n.*?^[ \t]*# END SOLUTION\r?\n", re.MULTILINE | re.DOTALL)
 UNFILLED = re.compile(rb'^[ \t]*raise NotImplementedError\("Task (\S+) is not filled in yet"\)\r?\n', re.MULTILINE)
@@ -27,11 +27,6 @@ def run_handout(folder, project=ROOT, **options):
     """Run the command as a teacher does, in the project's root."""
     return subprocess.run([sys.executable, "-m", "course.handout", str(folder)], cwd=str(project),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, **options)
-
-
-def tracked_files(project):
-    listed = subprocess.check_output(["git", "ls-files", "-z"], cwd=str(project))
-    return [name for name in os.fsdecode(listed).split("\0") if name]
 
 
 def files_in(folder):

@@ -1,0 +1,207 @@
+"""Grading what is handed in, for teachers who have the folders and for those who use Gradescope."""
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from course import grade, handout
+from course.tests.support import FEEDBACK, NUMBERS, ROOT, change, commit, contents, copy_project
+from tests.tasks import TASKS
+
+
+@pytest.fixture(scope="module")
+def handed_in(tmp_path_factory):
+    """What a team has handed in: all is filled in and full marks. Copy it; do not change it."""
+    folder = tmp_path_factory.mktemp("handed_in") / "team 1"
+    handout.write(ROOT, folder, keep=NUMBERS)
+    shutil.rmtree(str(folder / "dataset_flowers_64px"))
+    (folder / "feedback.md").write_text(FEEDBACK)
+    (folder / "submission.pdf").write_bytes(b"%PDF-1.7")
+    (folder / "run_vae_training.py").unlink()
+    return folder
+
+
+@pytest.fixture
+def team(handed_in, tmp_path):
+    shutil.copytree(str(handed_in), str(tmp_path / "team 1"))
+    return tmp_path / "team 1"
+
+
+def earned(rows):
+    return {row.task.number: row.earned for row in rows}
+
+
+def run(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", *map(str, arguments)], cwd=str(ROOT), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True, **options)
+
+
+def test_the_command(team, tmp_path):
+    """Two teams: a table for the teacher, and for each team what it sees itself. Nothing of theirs changes."""
+    shutil.copytree(str(team), str(tmp_path / "team 2"))
+    change(tmp_path / "team 2", "lib/loss_vae.py", "1 + logvar", "logvar")
+    (tmp_path / "team 2" / "submission.pdf").unlink()
+    before = contents(team), contents(tmp_path / "team 2")
+    done = run("course.grade", team, tmp_path / "team 2", "--output", tmp_path / "scores")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert (contents(team), contents(tmp_path / "team 2")) == before
+    with open(str(tmp_path / "scores" / "scores.csv"), newline="") as file:
+        one, two = csv.DictReader(file)
+    graded = {task.number: str(task.points) for task in TASKS if task.graded_by != "a person"}
+    assert one == dict(graded, submission="team 1", sum="13", edits="1", **{"submission.pdf": "yes"})
+    assert float(two["1.2"]) < 2 and float(two["sum"]) == 11 + float(two["1.2"])
+    assert (two["1.1"], two["submission.pdf"], two["edits"]) == ("4", "no", "1")
+    texts = [(tmp_path / "scores" / f"team {number}.md").read_text(encoding="utf-8") for number in (1, 2)]
+    assert "| 16 + 2 |     13 |" in texts[0] and "run_vae_training.py is gone" in texts[0]
+    assert "the KL term lacks the 1 in its sum" in texts[1]
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3 and lines[0].startswith("submission team 1, 1.1 4, 1.2 2, ")
+
+
+def test_tests_and_given_code_of_theirs_do_not_count(team):
+    """Nor does an exit; what is in their gaps counts, and what they add to lib."""
+    (team / "tests" / "test_loss.py").write_text("")
+    (team / "conftest.py").write_text("import os\nos._exit(0)\n")
+    change(team, "setup.cfg", "testpaths = tests", "testpaths = nowhere")
+    change(team, "lib/model_vae.py", "super().__init__()", "raise ValueError")
+    change(team, "lib/loss_vae.py", "kl = -0.5 *", "from lib.mine import half\n        kl = -half *")
+    (team / "lib" / "mine.py").write_text("half = 0.5\n")
+    score = grade.grade(team)
+    assert earned(score.rows) == {task.number: None if task.graded_by == "a person" else task.points for task in TASKS}
+    assert "lib/mine.py is new" in score.edits and "conftest.py is new" in score.edits
+    assert any(edit.startswith("lib/model_vae.py, line ") for edit in score.edits)
+    assert any(edit.startswith("tests/test_loss.py, line ") for edit in score.edits)
+
+
+def test_gaps_without_their_markers_are_taken_as_they_are(team):
+    text = (team / "lib" / "loss_vae.py").read_text(encoding="utf-8")
+    (team / "lib" / "loss_vae.py").write_text("".join(
+        line for line in text.splitlines(True) if "TODO" not in line and "SOLUTION" not in line), encoding="utf-8")
+    score = grade.grade(team)
+    assert earned(score.rows)["1.2"] == 2
+    assert "lib/loss_vae.py has gaps in other places: all of it is taken" in score.edits
+
+
+def test_an_earlier_edition_is_graded_with_the_tests_of_today(team):
+    """Its given code was changed by us, not by the team: no edits of theirs."""
+    older = {name: (0, data) for name, data in contents(team).items() if name != "tests/handout.zip"}
+    older["tests/test_vae.py"] = 0, b'"""Others."""\n'
+    older["run_vae_training.py"] = 0, b'"""Others."""\n'
+    for name in ("tests/test_vae.py", "run_vae_training.py"):
+        (team / name).write_bytes(older[name][1])
+    (team / "tests" / "handout.zip").write_bytes(handout._pack({name: data for name, (_, data) in older.items()}))
+    score = grade.grade(team)
+    assert score.edits == ["tests/handout.zip is not today's: an earlier edition, or changed"]
+    assert earned(score.rows)["1.1"] == 4
+
+
+def test_missing_files(team):
+    (team / "feedback.md").unlink()
+    (team / "lib" / "train_gan.py").unlink()
+    rows = {row.task.number: row for row in grade.grade(team).rows}
+    assert rows["feedback"].note == "feedback.md is missing" and rows["3.2"].note == "not filled in (optional)"
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["{team}", "{team}"], "two folders have one name"), ([], "DIR"), (["{nowhere}"], "holds no exercise"),
+    (["{team}", "--output", "{team}"], "is not empty"), (["{team}", "--output", "{team}/setup.cfg"], "is not empty")])
+def test_bad_commands(team, tmp_path, arguments, words):
+    names = {"team": str(team), "nowhere": str(tmp_path / "nowhere")}
+    output = [] if "--output" in arguments else ["--output", tmp_path / "scores"]
+    done = run("course.grade", *(argument.format(**names) for argument in arguments), *output)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+# Gradescope
+
+# https://gradescope-autograders.readthedocs.io/en/latest/specs/: the keys of results.json, of a test, and their types
+NUMBER = (int, float)
+OF_RESULTS = {"score": NUMBER, "execution_time": NUMBER, "output": str, "output_format": str, "test_output_format": str,
+              "test_name_format": str, "visibility": str, "stdout_visibility": str, "extra_data": dict, "tests": list,
+              "leaderboard": list}
+OF_TEST = {"score": NUMBER, "max_score": NUMBER, "status": str, "name": str, "name_format": str, "number": str,
+           "output": str, "output_format": str, "tags": list, "visibility": str, "extra_data": dict}
+VALUES = {"visibility": {"hidden", "after_due_date", "after_published", "visible"}, "status": {"passed", "failed"},
+          "output_format": {"text", "html", "simple_format", "md", "ansi"}}
+
+
+def assert_published_format(content):
+    for part, keys in [(content, OF_RESULTS)] + [(test, OF_TEST) for test in content.get("tests", [])]:
+        for key, value in part.items():
+            assert key in keys and isinstance(value, keys[key]) and not isinstance(value, bool), key
+            assert value in VALUES.get(key, {value}) if isinstance(value, str) else True, key
+    assert "score" in content or content["tests"] and all("score" in test for test in content["tests"])
+
+
+@pytest.fixture(scope="module")
+def autograder(tmp_path_factory):
+    """The folder /autograder as Gradescope prepares it, from the archive that the docs tell to make.
+
+    apt-get is not run, and the environment is this one.
+    """
+    folder = tmp_path_factory.mktemp("autograder")
+    project = tmp_path_factory.mktemp("project") / "project"
+    copy_project(project)
+    commit(project)
+    command, = [line for line in (ROOT / "course" / "running.md").read_text(encoding="utf-8").splitlines()
+                if line.startswith("git archive")]
+    subprocess.check_call(command, shell=True, cwd=str(project))
+    shutil.unpack_archive(str(project / "autograder.zip"), str(folder / "source"))
+    for name in ("setup.sh", "run_autograder"):
+        shutil.move(str(folder / "source" / name), str(folder / name))
+        (folder / name).chmod(0o755)
+    (folder / "results").mkdir()
+    tools = tmp_path_factory.mktemp("tools")
+    for name, text in (("apt-get", "exit 0"), ("python3", f'[ "$1 $2" = "-m venv" ] && ln -s "{sys.prefix}" "$3"')):
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    done = subprocess.run(["./setup.sh"], cwd=str(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env=dict(os.environ, PATH=f"{tools}{os.pathsep}{os.environ['PATH']}"))
+    assert done.returncode == 0, done.stdout.decode()
+    return folder
+
+
+def run_autograder(autograder, submission):
+    if (autograder / "submission").exists():
+        shutil.rmtree(str(autograder / "submission"))
+    shutil.copytree(str(submission), str(autograder / "submission"))
+    done = subprocess.run([str(autograder / "run_autograder")], cwd="/", stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout.decode()
+    content = json.loads((autograder / "results" / "results.json").read_text(encoding="utf-8"))
+    assert_published_format(content)
+    return content
+
+
+def test_results_json(autograder, team):
+    tests = run_autograder(autograder, team)["tests"]
+    assert sum(test["score"] for test in tests) == 13 and sum(test.get("max_score", 0) for test in tests) == 11
+    assert [test["number"] for test in tests] == [task.number for task in TASKS if task.graded_by != "a person"]
+    assert {test["status"] for test in tests} == {"passed"}
+
+    change(team, "lib/loss_vae.py", "1 + logvar", "logvar")
+    content = run_autograder(autograder, team)
+    failed, = [test for test in content["tests"] if test["status"] == "failed"]
+    assert failed["number"] == "1.2" and failed["score"] < failed["max_score"] == 2
+    assert "This looks like a known mistake: the KL term lacks the 1 in its sum." in failed["output"]
+    assert "| 1.2 the loss of the VAE " in content["output"]
+
+
+def test_a_submission_that_is_no_exercise(autograder, tmp_path):
+    (tmp_path / "other").mkdir()
+    content = run_autograder(autograder, tmp_path / "other")
+    assert content["score"] == 0 and "holds no exercise" in content["output"]
+
+
+def test_what_the_format_does_not_have_is_found():
+    """The test of the check above."""
+    good = {"tests": [{"score": 1.0, "status": "passed"}]}
+    assert_published_format(good)
+    for bad in ({}, {"tests": []}, {"tests": [{}]}, {"score": "1"}, {"score": 1, "points": 2},
+                {"tests": [{"score": 1, "status": "ok"}]}, {"score": 1, "visibility": "all"}):
+        with pytest.raises((AssertionError, KeyError)):
+            assert_published_format(bad)
