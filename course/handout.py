@@ -74,12 +74,18 @@ def edition(root: Union[str, Path], keep: Sequence[str] = ()) -> Dict[str, Tuple
     """
     root = Path(root)
     contents: Dict[str, Tuple[int, bytes]] = {}
+    unfilled: Dict[str, bytes] = {}
     for name in student_files(root):
-        if handout_path(name) in contents:
-            raise RuntimeError(f"{handout_path(name)} and {FOR_STUDENTS}{handout_path(name)} would be one file")
-        data = cut(name, read_source(root, name), keep).encode() if name.endswith(".py") else (root / name).read_bytes()
-        contents[handout_path(name)] = (root / name).stat().st_mode & 0o111, data
-    contents[HANDED_OUT] = 0, _pack({name: data for name, (_, data) in contents.items()})
+        path = handout_path(name)
+        if path in contents:
+            raise RuntimeError(f"{path} and {FOR_STUDENTS}{path} would be one file")
+        if name.endswith(".py"):
+            text = read_source(root, name)
+            data, unfilled[path] = cut(name, text, keep).encode(), cut(name, text).encode()
+        else:
+            data = unfilled[path] = (root / name).read_bytes()
+        contents[path] = (root / name).stat().st_mode & 0o111, data
+    contents[HANDED_OUT] = 0, _pack(unfilled)
     return contents
 
 

@@ -6,12 +6,19 @@ tests. The exit status is 0 if all tests pass, but for those of optional tasks t
 import argparse
 import sys
 
+from tests.score import all_pass, markdown, score
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__.split("\n\n", 1)[1])
     parser.add_argument("--seed", type=int, metavar="N", help="repeat the random inputs of an earlier run")
     seed = parser.parse_args().seed
-
-    from tests.score import all_pass, markdown, score
-    result = score(seed=seed)
+    try:
+        result = score(seed=seed)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (RuntimeError, OSError) as error:
+        print(f"tests: {error}", file=sys.stderr)
+        sys.exit(1)
+    sys.stdout.reconfigure(errors="replace")  # a character that this terminal does not have
     print(markdown(result), end="")
     sys.exit(not all_pass(result.rows))

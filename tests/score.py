@@ -36,21 +36,30 @@ class Score(NamedTuple):
 
 
 def run_tests(folder: Path, seed: int) -> Results:
-    """Run the tests in a process of their own. If the code ends that, or never ends, go on in another with the rest."""
+    """Run the tests in a process of their own. If the code ends that, or never ends, go on in another with the rest.
+
+    Raises:
+        RuntimeError: pytest does not start.
+    """
     results: Results = {}
     left: List[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         while True:
             report = Path(scratch) / f"{len(left)}.jsonl"
             command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--seed={seed}", f"--report={report}"]
-            process = subprocess.Popen(command + left, cwd=str(folder), stdin=subprocess.DEVNULL,
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            try:
-                _wait(process, report)
-            finally:
-                process.kill()
-                process.wait()
+            output = Path(scratch) / "output.txt"
+            with open(output, "wb") as file:
+                process = subprocess.Popen(command + left, cwd=str(folder), stdin=subprocess.DEVNULL, stdout=file,
+                                           stderr=subprocess.STDOUT)
+                try:
+                    _wait(process, report)
+                finally:
+                    process.kill()
+                    process.wait()
             results.update(read_report(report))
+            if not results:
+                *_, last = ["no output"] + output.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+                raise RuntimeError(f"pytest does not start ({last.strip()}): are the requirements installed?")
             before, left = len(left), [test for test, (_, said) in results.items() if said == NOT_RUN]
             if not left or len(left) == before:
                 return results
@@ -89,6 +98,10 @@ def score(folder: Path = ROOT, seed: Optional[int] = None) -> Score:
 
     Args:
         seed: repeats the random inputs of an earlier run.
+
+    Raises:
+        RuntimeError: pytest does not start.
+        OSError: a file cannot be read or written.
     """
     seed = random.SystemRandom().randrange(10 ** 6) if seed is None else seed
     results = run_tests(folder, seed)

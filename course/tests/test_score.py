@@ -1,8 +1,10 @@
 """python -m tests: what tasks earn, what is said of failures, and what is found beside the code."""
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from fractions import Fraction
 
 import pytest
@@ -98,6 +100,36 @@ def test_optional_tasks_may_wait_until_they_are_begun(editions, tmp_path):
     assert not scoring.all_pass(scoring.score(editions / "unfilled", seed=1).rows)
 
 
+def run_python(python, folder, **more):
+    return subprocess.run([str(python), "-m", "tests"], cwd=str(folder), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True, env=dict(os.environ, **more))
+
+
+def test_where_pytest_does_not_start(filled, tmp_path):
+    """One line: the packages are missing, or there is no room for the report."""
+    subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")])
+    done = run_python(tmp_path / "bare" / ("Scripts" if os.name == "nt" else "bin") / "python", filled)
+    assert (done.returncode, done.stdout) == (1, "") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("tests: pytest does not start (") and "No module named pytest" in done.stderr
+    (filled / "tests" / "conftest.py").write_text("import nothing_of_that_name\n")
+    done = run_python(sys.executable, filled)
+    assert done.returncode == 1 and "No module named 'nothing_of_that_name'" in done.stderr, done.stderr
+
+
+def test_ctrl_c_stops_it_at_once(filled):
+    """And the process that runs the tests as well."""
+    change(filled, "lib/loss_vae.py", "import torch\n", "import torch\nimport time\n"
+           "open('started', 'w').close()\ntime.sleep(300)\nopen('went_on', 'w').close()\n")
+    options = {} if os.name == "nt" else {"start_new_session": True}
+    process = subprocess.Popen([sys.executable, "-m", "tests"], cwd=str(filled), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, **options)
+    while not (filled / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == (b"", b"") and process.returncode == 130
+
+
 # Code that breaks off
 
 def test_code_that_ends_python_costs_the_tests_that_call_it(filled):
@@ -144,7 +176,7 @@ def test_a_report_that_was_cut_off(tmp_path):
 
 
 def test_failures_in_words():
-    """The known mistake in full, even if another test comes first; of the others a line; tests with the same together."""
+    """The known mistake in full, even if another test comes first; a line of the others; the same messages together."""
     known = "Task 1.1: What:\n    expected: 1\n    got:      2\nThis looks like a known mistake: x is y.\nRead z."
     row = scoring.Row(TASKS[0], Fraction(1), "", [
         ("tests/test_vae.py::test_a", "Task 1.1: Numbers:\n    expected: 1\n    got:      2"),
