@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from course.gaps import Gap, MarkerError, cut, read_source, split
-from tests.edits import CODE, HANDED_OUT, compare, find_gaps as find_filled, handed_out, outside_gaps
-from tests.handed_in import UNFILLED
+from tests.edits import CODE, HANDED_OUT, compare, gap_lines, handed_out, outside_gaps
 
 TEACHER_ONLY = ("course/", "benchmarks/", ".ci/", ".github/")
 FOR_STUDENTS = "course/student/"  # the exception: goes into the handout, without this prefix
@@ -158,40 +157,41 @@ def _write_file(path: Path, data: bytes, executable: int = 0) -> None:
         raise
 
 
-def _named_gaps(text: str) -> Dict[Tuple[str, str, int], Tuple[int, int]]:
-    """The first line and the end of each gap in a student's file, by its task, the function around it, and a count."""
+def _contents_of_gaps(text: str) -> Dict[Tuple[str, str, int], Tuple[int, int, List[str]]]:
+    """Of each gap of a student's file the first line, the end, and the lines.
+
+    What names a gap is its task, the function around it, and which one of these it is.
+    """
     lines, gaps = text.splitlines(), {}
     times: Dict[Tuple[str, str], int] = Counter()
-    for task, first, end in find_filled(text):
+    for task, first, end in gap_lines(text):
         above = [number for number, _ in outside_gaps(text) if number <= first]
         around = [match[1] for match in (re.match(r"\s*def (\w+)", lines[number - 1]) for number in above) if match]
         key = task, (around or [""])[-1]
         times[key] += 1
-        gaps[key + (times[key],)] = first, end
+        gaps[key + (times[key],)] = first, end, lines[first:end]
     return gaps
 
 
-def fill(new: str, mine: str) -> Optional[str]:
+def fill(new: str, mine: str, old: str = "") -> Optional[str]:
     """A file of the new edition with the gaps as a student has filled them.
 
     Args:
         new: the file as it is handed out.
         mine: the file in which the student works.
+        old: the file as it was handed out to the student; a gap that is still as it was there becomes the new one.
 
     Returns:
-        The text, or None where a gap of theirs has no place in the new file.
+        The text, or None where a gap of theirs has no place in the new file, or one of the new file is missing.
     """
-    lines, my_lines = new.splitlines(True), mine.splitlines()
-    places, filled = _named_gaps(new), {}
-    for key, (first, end) in _named_gaps(mine).items():
-        gap = "".join(line + "\n" for line in my_lines[first:end])
-        if not UNFILLED.search(gap):
-            filled[key] = gap
-    if not set(filled) <= set(places) or len(find_filled(mine)) < len(places):
+    lines, places = new.splitlines(True), _contents_of_gaps(new)
+    theirs, untouched = _contents_of_gaps(mine), _contents_of_gaps(old)
+    filled = {key: gap for key, (_, _, gap) in theirs.items() if key not in untouched or gap != untouched[key][2]}
+    if not set(filled) <= set(places) or len(theirs) < len(places):
         return None
-    for key, (first, end) in sorted(places.items(), key=lambda item: -item[1][0]):
+    for key, (first, end, _) in sorted(places.items(), key=lambda item: -item[1][0]):  # from below: numbers above stay
         if key in filled:
-            lines[first:end] = [filled[key]]
+            lines[first:end] = [line + "\n" for line in filled[key]]
     return "".join(lines)
 
 
@@ -217,14 +217,14 @@ def update(root: Union[str, Path], folder: Union[str, Path]) -> List[str]:
     contents = edition(root)
     done = []
     for name, (executable, data) in contents.items():
-        path, text = folder / name, None
+        path = folder / name
         mine = path.read_bytes() if path.is_file() else None
         untouched = mine is None or name == HANDED_OUT or _sum(mine) == sums.get(name)
         if name == "feedback.md" and not untouched:
             continue
-        if mine is not None and name.endswith(".py") and find_filled(data.decode()):
+        if mine is not None and name.endswith(".py") and gap_lines(data.decode()):
             my_text = mine.decode("utf-8", errors="surrogateescape")
-            text = fill(data.decode(), my_text)
+            text = fill(data.decode(), my_text, originals.get(name, ""))
             if text is None:
                 _write_file(path.with_name(path.name + ".new"), data, executable)
                 done.append(f"{name} is as it was, for its gaps are not where they were; the new one is {name}.new")

@@ -12,6 +12,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__.split("\n\n", 1)[1])
     parser.add_argument("--seed", type=int, metavar="N", help="repeat the random inputs of an earlier run")
     seed = parser.parse_args().seed
+    if sys.stderr.isatty():
+        print("running the tests ...", file=sys.stderr)
     try:
         result = score(seed=seed)
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ def handed_out(folder: Union[str, Path]) -> Dict[str, str]:
         return {}
 
 
-def find_gaps(text: str) -> List[Tuple[str, int, int]]:
+def gap_lines(text: str) -> List[Tuple[str, int, int]]:
     """(task, first, end) of each gap: lines[first:end] are those between its markers START and END TODO."""
     gaps, task, first = [], None, 0
     for number, line in enumerate(text.splitlines()):
@@ -34,7 +34,7 @@ def find_gaps(text: str) -> List[Tuple[str, int, int]]:
 
 def outside_gaps(text: str) -> List[Tuple[int, str]]:
     """The lines that are not in a gap, with their numbers."""
-    inside = {number for _, first, end in find_gaps(text) for number in range(first, end)}
+    inside = {number for _, first, end in gap_lines(text) for number in range(first, end)}
     return [(number + 1, line.rstrip()) for number, line in enumerate(text.splitlines()) if number not in inside]
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import List, Tuple
 
-from tests.edits import find_gaps, read
+from tests.edits import gap_lines, read
 
 PARTS = "Major problems", "Helpful?", "Hours", "Other feedback"
 MEMBERS = 3                                         # of a team, at most
@@ -17,7 +17,7 @@ UNFILLED = re.compile(r"^\s*raise NotImplementedError\(.Task \S+ is not filled i
 def style(folder: Path) -> List[str]:
     """What speaks against the code's style: nothing, or that there is no code yet, or the complaints of pycodestyle."""
     texts = [read(path) for path in sorted((folder / "lib").glob("*.py"))]
-    gaps = sum(len(find_gaps(text)) for text in texts)
+    gaps = sum(len(gap_lines(text)) for text in texts)
     if gaps and gaps == sum(len(UNFILLED.findall(text)) for text in texts):
         return ["no gap is filled in yet: there is no code of yours"]
     done = subprocess.run([sys.executable, "-m", "pycodestyle", "--max-line-length", "120", "."], cwd=str(folder),

@@ -2,6 +2,7 @@
 
 A task's points are shared equally by its tests; a test that runs with several inputs counts once for each.
 """
+import os
 import random
 import re
 import subprocess
@@ -17,7 +18,8 @@ from tests.report import MISTAKE, NOT_FILLED_IN, NOT_RUN, Results, read_report
 from tests.tasks import TASKS, Task
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 60                                       # seconds for one test; the slowest takes one
+PATIENCE = 60                                       # seconds for one test, of which the slowest takes one
+START = 600                                         # and until the first one, for imports from a slow disk
 
 
 class Row(NamedTuple):
@@ -41,6 +43,7 @@ def run_tests(folder: Path, seed: int) -> Results:
     Raises:
         RuntimeError: pytest does not start.
     """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     results: Results = {}
     left: List[str] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -49,8 +52,8 @@ def run_tests(folder: Path, seed: int) -> Results:
             command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--seed={seed}", f"--report={report}"]
             output = Path(scratch) / "output.txt"
             with open(output, "wb") as file:
-                process = subprocess.Popen(command + left, cwd=str(folder), stdin=subprocess.DEVNULL, stdout=file,
-                                           stderr=subprocess.STDOUT)
+                process = subprocess.Popen(command + left, cwd=str(folder), env=environment, stdin=subprocess.DEVNULL,
+                                           stdout=file, stderr=subprocess.STDOUT)
                 try:
                     _wait(process, report)
                 finally:
@@ -68,7 +71,7 @@ def run_tests(folder: Path, seed: int) -> Results:
 def _wait(process: subprocess.Popen, report: Path) -> None:
     """Until the process has ended, or a test has taken too long."""
     size, since = 0, time.monotonic()
-    while process.poll() is None and time.monotonic() - since < PATIENCE:
+    while process.poll() is None and time.monotonic() - since < (PATIENCE if size else START):
         time.sleep(0.05)
         if report.exists() and report.stat().st_size != size:
             size, since = report.stat().st_size, time.monotonic()
@@ -81,7 +84,8 @@ def row_of_tests(task: Task, results: Results) -> Row:
     passed = len(said) - len(failures)
     note = f"{passed} of {len(said)} tests pass"
     if not said:
-        note, failures = "its tests are missing", [("tests", "There is no test of this task in tests/.")]
+        broken = [words for number, words in results.values() if words and not number]  # files that are no tests
+        note, failures = "its tests are missing", [("tests", "\n".join(["There are no tests of it."] + broken[:1]))]
     elif all(NOT_FILLED_IN.match(words) for _, words in failures) and not passed:
         note = "not filled in" + (" (optional)" if not task.points else "")
     return Row(task, Fraction(task.points * passed, max(len(said), 1)), note, failures)

@@ -150,10 +150,14 @@ def test_gaps_that_moved_are_found():
                  ("h", "1.2", "new words", empty.format("1.2")))
     mine = source(("f", "1.1", "old words", "return 1"), ("g", "1.1", "old words", "return 2"),
                   ("h", "1.2", "old words", empty.format("1.2")))
-    assert handout.fill(new, mine) == source(
+    old = source(("f", "1.1", "old words", empty.format("1.1")), ("g", "1.1", "old words", empty.format("1.1")),
+                 ("h", "1.2", "old words", empty.format("1.2")))
+    assert handout.fill(new, mine, old) == source(
         ("g", "1.1", "old words", "return 2"), ("f", "1.1", "old words", "return 1"),
         ("h", "1.2", "new words", empty.format("1.2")))
-    assert handout.fill(source(("f", "1.1", "", empty.format("1.1"))), mine) is None
+    assert handout.fill(source(("f", "1.1", "", empty.format("1.1"))), mine, old) is None
+    begun = mine.replace("    return 1\n", "    x = 1\n\n    " + empty.format("1.1") + "\n")  # the raise still there
+    assert "    x = 1\n\n    raise" in handout.fill(new, begun, old)
 
 
 def test_a_stopped_update_is_repeated(new, work):
