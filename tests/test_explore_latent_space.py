@@ -111,7 +111,7 @@ def test_mu_and_logvar_of_a_data_set(call):
         ("the batches are in a list, join them to one tensor", isinstance(some, list)),
         ("the tensor is transposed", close(some, mu.T)),
         ("these are images: the model's forward gives the decoded images, mu and logvar, in this order",
-         np.ndim(some) == 4),
+         isinstance(some, np.ndarray) and some.ndim == 4),
     ], mu=(n, 3), logvar=(n, 3))
     hints = [(mistake, close(parts, given)) for mistake, given in [
         ("mu is returned twice", [mu, mu]),

@@ -152,7 +152,7 @@ def random_inputs():
     real_images = rng.uniform(-1, 1, (B,) + IMAGE).astype(np.float32)
     noise = rng.normal(size=(B, L, 1, 1)).astype(np.float32)
     of_generator = rng.normal(0, 0.5, (L + 1, np.prod(IMAGE))).astype(np.float32)
-    logits = np.concatenate([rng.permutation(np.linspace(*ends, B)) for ends in ((-1, 2), (-1.8, 0.9))])
+    logits = np.concatenate([rng.permutation(np.linspace(*ends, B)) for ends in ((-1.2, 2), (-2, 0.9))])
     both = with_ones(np.concatenate([real_images, generate(noise, of_generator)]))
     of_discriminator = np.linalg.lstsq(both, logits[:, None], rcond=None)[0].astype(np.float32)
     weights = [of_discriminator, of_generator]

@@ -47,6 +47,7 @@ def find_layers(model):
             ("an image has C*H*W numbers, the pixels of all its channels", (H * W, HIDDEN) in found),
             ("a size is written as a number, where one given to VAE(...) belongs",
              bool({784, 100, 2} & {number for shape in found for number in shape})),
+            ("there is a layer too many", len(found) > len(LAYERS)),
         ], "the lines in the gap of VAE.__init__")
     if any(layer.bias is None for layer in layers):
         fail(f"The linear layers of {SIZES}", "a bias in each", "a layer without", [("bias=False is set", True)])
@@ -185,7 +186,9 @@ def run_forward(call, **inputs):
 def test_layers(call):
     """There are five linear layers, each with a bias, and nothing else to train: 158,388 parameters by default."""
     got = call(count_parameters, seed=fresh())
-    assert_close(got, 158388, "The number of parameters of VAE()", rtol=0, atol=0, read="the gap of VAE.__init__")
+    assert_close(got, 158388, "The number of parameters of VAE()", [
+        ("there is something to train besides the five linear layers", bool(np.all(np.greater(got, 158388))))],
+                 rtol=0, atol=0, read="the gap of VAE.__init__")
 
 
 @task("1.1")
