@@ -56,6 +56,7 @@ def run_tests(folder: Path, seeds: Sequence[int], task: str = "") -> List[Result
     """
     with_fork = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if with_fork else "spawn")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for that server: NumPy's threads of two cases disturb each other
     if with_fork:
         context.set_forkserver_preload(["pytest", "torch", "torch.distributions", "torchvision", "matplotlib.figure"])
     process = context.Process(target=_run_tests_here, args=(str(folder), list(seeds), task))
