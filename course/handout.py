@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections import Counter
 from itertools import count
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from course.gaps import Gap, MarkerError, cut, read_source, split
-from tests.edits import CODE, HANDED_OUT, compare, gap_lines, handed_out, outside_gaps
+from tests.edits import CODE, HANDED_OUT, compare, gap_lines, handed_out, outside_gaps, split_lines
 
 TEACHER_ONLY = ("course/", "benchmarks/", ".ci/", ".github/")
 FOR_STUDENTS = "course/student/"  # the exception: goes into the handout, without this prefix
@@ -162,7 +163,7 @@ def _contents_of_gaps(text: str) -> Dict[Tuple[str, str, int], Tuple[int, int, L
 
     What names a gap is its task, the function around it, and which one of these it is.
     """
-    lines, gaps = text.splitlines(), {}
+    lines, gaps = split_lines(text), {}
     times: Dict[Tuple[str, str], int] = Counter()
     for task, first, end in gap_lines(text):
         above = [number for number, _ in outside_gaps(text) if number <= first]
@@ -184,22 +185,22 @@ def fill(new: str, mine: str, old: str = "") -> Optional[str]:
     Returns:
         The text, or None where a gap of theirs has no place in the new file, or one of the new file is missing.
     """
-    lines, places = new.splitlines(True), _contents_of_gaps(new)
+    lines, places = split_lines(new), _contents_of_gaps(new)
     theirs, untouched = _contents_of_gaps(mine), _contents_of_gaps(old)
     filled = {key: gap for key, (_, _, gap) in theirs.items() if key not in untouched or gap != untouched[key][2]}
     if not set(filled) <= set(places) or len(theirs) < len(places):
         return None
     for key, (first, end, _) in sorted(places.items(), key=lambda item: -item[1][0]):  # from below: numbers above stay
         if key in filled:
-            lines[first:end] = [line + "\n" for line in filled[key]]
-    return "".join(lines)
+            lines[first:end] = filled[key]
+    return "\n".join(lines)
 
 
 def update(root: Union[str, Path], folder: Union[str, Path]) -> List[str]:
     """Bring a handout in progress to the edition of today: its gaps and feedback.md stay as the student has them.
 
-    A given file that the student has changed is replaced as well, and kept beside as NAME.mine. Can be repeated after a
-    stop.
+    A given file that the student has changed is replaced where today's is another one, and kept beside as NAME.mine;
+    not so if it has gaps: then it stays, and the new one is put beside it as NAME.new. Can be repeated after a stop.
 
     Returns:
         What was done, a line for each file.
@@ -209,43 +210,54 @@ def update(root: Union[str, Path], folder: Union[str, Path]) -> List[str]:
         MarkerError, RuntimeError, OSError: as for `write`.
     """
     folder = Path(folder)
-    originals = handed_out(folder)
-    if not originals:
+    originals, sums = handed_out(folder), _sums(folder)
+    if not originals or not sums:
         raise FolderError(f"{folder} holds no handout: there is no {HANDED_OUT} in it that can be read")
-    with zipfile.ZipFile(str(folder / HANDED_OUT)) as file:
-        sums = dict(line.split("  ", 1)[::-1] for line in file.read(SUMS).decode().splitlines())
     contents = edition(root)
     done = []
     for name, (executable, data) in contents.items():
         path = folder / name
         mine = path.read_bytes() if path.is_file() else None
-        untouched = mine is None or name == HANDED_OUT or _sum(mine) == sums.get(name)
-        if name == "feedback.md" and not untouched:
+        if name == HANDED_OUT or mine is not None and _sum(mine) == _sum(data):
             continue
-        if mine is not None and name.endswith(".py") and gap_lines(data.decode()):
-            my_text = mine.decode("utf-8", errors="surrogateescape")
-            text = fill(data.decode(), my_text, originals.get(name, ""))
-            if text is None:
+        if mine is None:
+            done.append(f"{name} is new")
+        elif _sum(mine) == sums.get(name):
+            done.append(f"{name} is brought up to date")
+        elif _sum(data) == sums.get(name) or name == "feedback.md":
+            continue  # only theirs has changed
+        elif name.endswith(".py") and gap_lines(data.decode()):
+            my_text, original = mine.decode("utf-8-sig", errors="surrogateescape"), originals.get(name, "")
+            filled = fill(data.decode(), my_text, original)
+            if filled is None or compare(name, original, my_text):
                 _write_file(path.with_name(path.name + ".new"), data, executable)
-                done.append(f"{name} is as it was, for its gaps are not where they were; the new one is {name}.new")
+                done.append(f"{name} is as it was, for it was changed outside its gaps; the new one is {name}.new")
                 continue
-            data = text.encode("utf-8", errors="surrogateescape")
-            untouched = not compare(name, originals.get(name, ""), my_text)
-        if mine is None or _sum(mine) != _sum(data):
-            if not untouched:
-                kept = next(place for place in (path.with_name(f"{path.name}.mine{number or ''}") for number in count())
-                            if not place.exists())
-                _write_file(kept, mine)
-            if name != HANDED_OUT:
-                done.append(f"{name} is new" if mine is None else f"{name} is brought up to date" + (
-                    "" if untouched else f"; it had been changed outside the gaps, and is kept as {kept.name}"))
-                _write_file(path, data, executable)
+            data = filled.encode("utf-8", errors="surrogateescape")
+            if _sum(mine) == _sum(data):
+                continue
+            done.append(f"{name} is brought up to date")
+        else:
+            kept = next(place for place in (path.with_name(f"{path.name}.mine{number or ''}") for number in count())
+                        if not place.exists())
+            _write_file(kept, mine)
+            done.append(f"{name} is brought up to date; it had been changed, and is kept as {kept.name}")
+        _write_file(path, data, executable)
     for name in sorted(set(sums) - set(contents)):
         if (folder / name).is_file() and _sum((folder / name).read_bytes()) == sums[name]:
             (folder / name).unlink()
             done.append(f"{name} is removed")
     _write_file(folder / HANDED_OUT, contents[HANDED_OUT][1])  # last: until then a stopped update can be repeated
     return done
+
+
+def _sums(folder: Path) -> Dict[str, str]:
+    """The sum of each file as it was handed out; none where that cannot be read."""
+    try:
+        with zipfile.ZipFile(str(folder / HANDED_OUT)) as file:
+            return dict(line.split("  ", 1)[::-1] for line in file.read(SUMS).decode().splitlines())
+    except (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error):
+        return {}
 
 
 def main() -> None:

@@ -1,19 +1,25 @@
 """Your score: python -m tests
 
 Prints what each task earns, and for each failure the first thing to look at. A task's points are shared equally by its
-tests. The exit status is 0 if all tests pass, but for those of optional tasks that are not begun.
+tests. The exit status is 0 if all tests pass, but for those of optional tasks that are not begun. For the tests of one
+module alone: python -m tests.test_vae
 """
 import argparse
 import sys
 
-from tests.score import all_pass, markdown, score
+from tests.environment import missing
+from tests.score import PATIENCE, all_pass, markdown, score
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__.split("\n\n", 1)[1])
     parser.add_argument("--seed", type=int, metavar="N", help="repeat the random inputs of an earlier run")
     seed = parser.parse_args().seed
+    if missing():
+        print(f"tests: {sys.executable} lacks {', '.join(missing())}; is the environment active, and `python -m pip "
+              "install -r requirements.txt` done?", file=sys.stderr)
+        sys.exit(2)
     if sys.stderr.isatty():
-        print("running the tests ...", file=sys.stderr)
+        print(f"running the tests ... (one that takes more than {PATIENCE} seconds is given up)", file=sys.stderr)
     try:
         result = score(seed=seed)
     except KeyboardInterrupt:

@@ -19,6 +19,10 @@ def pytest_configure(config):
         config.pluginmanager.register(Report(config.getoption("--report")))
 
 
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: [marker.args[0] for marker in item.iter_markers("task")])  # in the order of the tasks
+
+
 @pytest.fixture(autouse=True)
 def seeds_of_this_test(request):
     support.seeds.seed(f"{request.config.option.seed} {request.node.nodeid}")

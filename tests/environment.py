@@ -4,17 +4,22 @@ import sys
 from pathlib import Path
 
 
-def has_requirements() -> bool:
+def missing():
+    """The names of what is missing here or too old."""
     if sys.version_info < (3, 8):
-        return False
+        return ["Python 3.8 or later"]
     from importlib.metadata import PackageNotFoundError, version
     text = (Path(__file__).resolve().parent.parent / "requirements.txt").read_text()
-    try:
-        return all([int(number) for number in re.findall(r"\d+", version(name))[:2]] >= list(map(int, least.split(".")))
-                   for name, least in re.findall(r"^([\w-]+)>=([\d.]+)", text, re.MULTILINE))
-    except PackageNotFoundError:
-        return False
+    names = []
+    for name, least in re.findall(r"^([\w-]+)>=([\d.]+)", text, re.MULTILINE):
+        try:
+            here = [int(number) for number in re.findall(r"\d+", version(name))[:2]]
+        except PackageNotFoundError:
+            here = []
+        if here < list(map(int, least.split("."))):
+            names.append(name)
+    return names
 
 
 if __name__ == "__main__":
-    sys.exit(not has_requirements())
+    sys.exit(bool(missing()))

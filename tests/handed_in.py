@@ -19,11 +19,13 @@ def style(folder: Path) -> List[str]:
     texts = [read(path) for path in sorted((folder / "lib").glob("*.py"))]
     gaps = sum(len(gap_lines(text)) for text in texts)
     if gaps and gaps == sum(len(UNFILLED.findall(text)) for text in texts):
-        return ["no gap is filled in yet: there is no code of yours"]
+        return ["no gap is filled in yet"]
     done = subprocess.run([sys.executable, "-m", "pycodestyle", "--max-line-length", "120", "."], cwd=str(folder),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    complaints = done.stdout.splitlines()
-    return complaints or ([done.stderr.strip().split("\n")[-1]] if done.returncode else [])
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    complaints = done.stdout.decode("utf-8", errors="replace").splitlines()
+    if done.returncode and not complaints:
+        return ["pycodestyle failed"]
+    return sorted(complaints, key=lambda line: " E9" not in line)  # what is no Python comes first
 
 
 def feedback(folder: Path) -> List[str]:
@@ -31,39 +33,47 @@ def feedback(folder: Path) -> List[str]:
     text = read(folder / "feedback.md")
     if text is None:
         return ["feedback.md is missing"]
-    text = re.sub(r"<!--.*?(-->|\Z)", "", text, flags=re.DOTALL)
-    title, *parts = re.split(r"^##[ \t]+", text, flags=re.MULTILINE)
-    written = {}
-    for part in parts:
-        heading, _, below = part.partition("\n")
-        written[heading.strip()] = below.strip()
-    missing = [f'feedback.md has nothing below "{part}"' for part in PARTS if not written.get(part)]
-    return missing or hours(written["Hours"])
+    if text.count("<!--") != text.count("-->"):
+        return ["a comment in feedback.md is not closed: <!-- needs its -->"]
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    heading = "|".join(re.escape(part.rstrip("?")) for part in PARTS)
+    pieces = re.split(rf"^#+[ \t]*({heading})\b.*$", text, flags=re.MULTILINE | re.IGNORECASE)
+    written = {name.lower(): below.strip() for name, below in zip(pieces[1::2], pieces[2::2])}
+    missing = []
+    for part in PARTS:
+        below = written.get(part.rstrip("?").lower())
+        if below is None:
+            missing.append(f'the heading "## {part}" is missing')
+        elif part == "Hours":
+            missing += hours(below)
+        elif not below:
+            missing.append(f'there is nothing below "{part}" (a comment does not count)')
+    return missing
 
 
 def hours(text: str) -> List[str]:
     """What is wrong with the hours, as they stand in feedback.md."""
-    meant = "as a list with a number for each member of the team, hours: [10, 8.5]"
-    found = re.search(r"^hours:\s*(\[.*?\])", text, flags=re.MULTILINE | re.IGNORECASE | re.DOTALL)
+    found = re.search(r"\[.*?\]", text, flags=re.DOTALL)
     try:
-        numbers = ast.literal_eval(found[1]) if found else []
-    except (ValueError, SyntaxError):
-        numbers = ["?"]
+        numbers = ast.literal_eval(found[0]) if found else []
+        valid = all(type(number) in (int, float) and math.isfinite(number) and number >= 0 for number in numbers)
+    except Exception:  # literal_eval has many
+        numbers, valid = ["?"], False
     if not numbers:
-        return [f'feedback.md needs the hours below "Hours", {meant}']
-    if not all(type(number) in (int, float) and math.isfinite(number) and number >= 0 for number in numbers):
-        return [f"feedback.md has hours that are no numbers, {found[1]}: write them {meant}"]
+        return ["the hours are missing, a number for each member in brackets, like hours: [10, 8.5]"]
+    if not valid:
+        return [f"the hours are no numbers, {' '.join(found[0].split())}; write them like hours: [10, 8.5]"]
     if len(numbers) > MEMBERS:
-        return [f"feedback.md has the hours of {len(numbers)}, a team has {MEMBERS} members at most: 8.5 takes a point"]
+        return [f"there are the hours of {len(numbers)}, a team has {MEMBERS} at most (a decimal is 8.5, not 8,5)"]
     return []
 
 
 def submission(folder: Path) -> Tuple[bool, str]:
     """Whether submission.pdf is there, and how it looks, in words."""
-    path = folder / "submission.pdf"
-    if not path.is_file():
-        others = [found.name for found in folder.glob("*") if found.name.lower() == "submission.pdf"]
-        return False, "submission.pdf is missing" + (f", {others[0]} must be spelled so" if others else "")
-    if not path.read_bytes()[:1024].lstrip().startswith(b"%PDF-"):
-        return False, "submission.pdf is there, but is no PDF"
+    files = {path.name: path for path in sorted(folder.glob("*")) if path.is_file()}
+    if "submission.pdf" not in files:
+        others = [name for name in files if name.lower().startswith("submission") or name.lower().endswith(".pdf")]
+        return False, "no submission.pdf" + (f", but {others[0]}" if others else "")
+    if not files["submission.pdf"].read_bytes()[:1024].lstrip().startswith(b"%PDF-"):
+        return False, "submission.pdf is no PDF"
     return True, "submission.pdf is there"

@@ -7,7 +7,7 @@ from typing import Dict, Tuple
 Results = Dict[str, Tuple[str, str]]                # for each test its task and what it says, "" if it passes
 
 NOT_RUN = "This test did not run."
-NOT_ENDED = "Your code ended Python, or was still busy when Python was ended: an exit, or a loop without an end?"
+NOT_ENDED = "Your code ended Python while this test ran: an exit?"
 NOT_FILLED_IN = re.compile(r"Task \S+ is not filled in yet")   # begins the message of an unfilled gap
 MISTAKE = "This looks like a known mistake: "                  # begins a line of a message
 

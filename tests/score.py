@@ -5,6 +5,7 @@ A task's points are shared equally by its tests; a test that runs with several i
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from tests import edits, handed_in
-from tests.report import MISTAKE, NOT_FILLED_IN, NOT_RUN, Results, read_report
+from tests.report import MISTAKE, NOT_ENDED, NOT_FILLED_IN, NOT_RUN, Results, read_report
 from tests.tasks import TASKS, Task
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 60                                       # seconds for one test, of which the slowest takes one
-START = 600                                         # and until the first one, for imports from a slow disk
+START = 600                                         # seconds until the first test, for imports from a slow disk
+PATIENCE = 30                                       # and for one test, of which the slowest takes one
+OPTIONAL = "not filled in (optional)"
+LESS_PATIENCE = 10                                  # once a test has not ended
 
 
 class Row(NamedTuple):
@@ -31,9 +34,9 @@ class Row(NamedTuple):
 
 
 class Score(NamedTuple):
-    """The whole score. edits is None where the folder does not know how it was handed out."""
+    """The whole score; edits are those outside the gaps, in words."""
     rows: List[Row]
-    edits: Optional[List[str]]
+    edits: List[str]
     seed: int
 
 
@@ -41,40 +44,67 @@ def run_tests(folder: Path, seed: int) -> Results:
     """Run the tests in a process of their own. If the code ends that, or never ends, go on in another with the rest.
 
     Raises:
-        RuntimeError: pytest does not start.
+        RuntimeError: pytest does not start, or a test file cannot be imported.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     results: Results = {}
     left: List[str] = []
+    patience = PATIENCE
     with tempfile.TemporaryDirectory() as scratch:
+        report, output = Path(scratch) / "report.jsonl", Path(scratch) / "output.txt"
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--seed={seed}", f"--report={report}"]
         while True:
-            report = Path(scratch) / f"{len(left)}.jsonl"
-            command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--seed={seed}", f"--report={report}"]
-            output = Path(scratch) / "output.txt"
+            report.write_bytes(b"")
             with open(output, "wb") as file:
-                process = subprocess.Popen(command + left, cwd=str(folder), env=environment, stdin=subprocess.DEVNULL,
-                                           stdout=file, stderr=subprocess.STDOUT)
+                process = subprocess.Popen(
+                    command + ["-o", f"faulthandler_timeout={patience - 1}"] + left, cwd=str(folder), env=environment,
+                    stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
                 try:
-                    _wait(process, report)
+                    ended = _wait(process, report, patience)
                 finally:
-                    process.kill()
-                    process.wait()
+                    _kill(process)
             results.update(read_report(report))
-            if not results:
-                *_, last = ["no output"] + output.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-                raise RuntimeError(f"pytest does not start ({last.strip()}): are the requirements installed?")
-            before, left = len(left), [test for test, (_, said) in results.items() if said == NOT_RUN]
+            said = output.read_text(encoding="utf-8", errors="replace")
+            broken = [f"{test}: {words}" for test, (_, words) in results.items() if words and "::" not in test]
+            if broken or not results:
+                last = ("\n".join(["no output", said] + broken[:1])).strip().splitlines()[-1]
+                raise RuntimeError(f"the tests do not start: {last}. Was a file of tests/ changed?")
+            if not ended:
+                busy = f"Your code was still busy after {patience} seconds{_place(said)}: a loop without an end?"
+                results.update({test: (task, busy) for test, (task, words) in results.items() if words == NOT_ENDED})
+                patience = LESS_PATIENCE
+            before, left = len(left), [test for test, (_, words) in results.items() if words == NOT_RUN]
             if not left or len(left) == before:
                 return results
 
 
-def _wait(process: subprocess.Popen, report: Path) -> None:
-    """Until the process has ended, or a test has taken too long."""
+def _kill(process: subprocess.Popen) -> None:
+    """End it, and where the system can tell them, all processes that it has started."""
+    if hasattr(os, "killpg"):
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.kill()
+    process.wait()
+
+
+def _wait(process: subprocess.Popen, report: Path, patience: float) -> bool:
+    """Wait until the process has ended, which is True, or a test has taken too long."""
     size, since = 0, time.monotonic()
-    while process.poll() is None and time.monotonic() - since < (PATIENCE if size else START):
+    while process.poll() is None:
+        if time.monotonic() - since > (patience if size else START):
+            return False
         time.sleep(0.05)
-        if report.exists() and report.stat().st_size != size:
+        if report.stat().st_size != size:
             size, since = report.stat().st_size, time.monotonic()
+    return True
+
+
+def _place(output: str) -> str:
+    """Where in lib the code was busy, out of the traceback that Python's faulthandler has left."""
+    found = re.search(r'File "[^"]*[/\\](lib[/\\]\w+\.py)", line (\d+) in (\S+)', output)
+    return f" in {found[3]}, {found[1]}, line {found[2]}" if found else ""
 
 
 def row_of_tests(task: Task, results: Results) -> Row:
@@ -84,17 +114,16 @@ def row_of_tests(task: Task, results: Results) -> Row:
     passed = len(said) - len(failures)
     note = f"{passed} of {len(said)} tests pass"
     if not said:
-        broken = [words for number, words in results.values() if words and not number]  # files that are no tests
-        note, failures = "its tests are missing", [("tests", "\n".join(["There are no tests of it."] + broken[:1]))]
+        note, failures = "its tests are missing", [("", "There are no tests of this task in tests/.")]
     elif all(NOT_FILLED_IN.match(words) for _, words in failures) and not passed:
-        note = "not filled in" + (" (optional)" if not task.points else "")
+        note = "not filled in" if task.points else OPTIONAL
     return Row(task, Fraction(task.points * passed, max(len(said), 1)), note, failures)
 
 
 def row_of_bonus(task: Task, missing: List[str]) -> Row:
     """What a bonus task earns."""
-    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-    return Row(task, Fraction(0 if missing else task.points), (missing[0] + more) if missing else "")
+    note = missing[0] if len(missing) == 1 and len(missing[0]) < 40 else f"{len(missing)} complaints" if missing else ""
+    return Row(task, Fraction(0 if missing else task.points), note, [("", words) for words in missing])
 
 
 def score(folder: Path = ROOT, seed: Optional[int] = None) -> Score:
@@ -104,7 +133,7 @@ def score(folder: Path = ROOT, seed: Optional[int] = None) -> Score:
         seed: repeats the random inputs of an earlier run.
 
     Raises:
-        RuntimeError: pytest does not start.
+        RuntimeError: as for `run_tests`.
         OSError: a file cannot be read or written.
     """
     seed = random.SystemRandom().randrange(10 ** 6) if seed is None else seed
@@ -117,14 +146,24 @@ def score(folder: Path = ROOT, seed: Optional[int] = None) -> Score:
         elif task.graded_by == "tests":
             rows.append(row_of_tests(task, results))
         else:
-            rows.append(Row(task, None, f"{task.graded_by} grades it; {handed_in.submission(folder)[1]}"))
+            rows.append(Row(task, None, f"by {task.graded_by}; {handed_in.submission(folder)[1]}"))
     originals = edits.handed_out(folder)
-    return Score(rows, edits.find_edits(folder, originals) if originals else None, seed)
+    if originals:
+        found = edits.find_edits(folder, originals)
+    else:
+        is_reference = (folder / "course").is_dir()
+        found = [] if is_reference else [f"{edits.HANDED_OUT} is missing or damaged: no edits can be found without it"]
+    return Score(rows, found, seed)
+
+
+def to_do(row: Row) -> bool:
+    """Whether a row's tests fail; those of an optional task may wait until it is begun."""
+    return bool(row.failures) and row.note != OPTIONAL
 
 
 def all_pass(rows: Sequence[Row]) -> bool:
-    """Whether all tests pass; those of an optional task may wait until it is begun."""
-    return not any(row.failures and row.note != "not filled in (optional)" for row in rows)
+    """Whether there is nothing to do for the tests; bonus tasks do not count."""
+    return not any(to_do(row) for row in rows if not row.task.bonus)
 
 
 # In words
@@ -139,12 +178,13 @@ def table(rows: Sequence[Row]) -> List[str]:
     for row in rows:
         number = f"{row.task.number} " if row.task.number[0].isdigit() else ""
         bonus = " (bonus)" if row.task.bonus else ""
-        cells.append((number + row.task.title + bonus, str(row.task.points), points(row.earned), row.note))
+        cells.append((number + row.task.title + bonus, str(row.task.points), points(row.earned),
+                      row.note.replace("|", "/")))
     here = [row for row in rows if row.earned is not None]
     full, extra = (sum(row.task.points for row in here if row.task.bonus == bonus) for bonus in (False, True))
     by_person = sum(row.task.points for row in rows if row.earned is None)
     cells.append(("sum", f"{full + by_person} + {extra}", points(sum(row.earned for row in here)),
-                  f"of {full} + {extra} that are graded here; a person gives the other {by_person}"))
+                  f"of {full} + {extra} given here; {by_person} more by a person"))
     widths = [max(len(row[column]) for row in cells) for column in range(3)]
     lines = ["| {:{}} | {:>{}} | {:>{}} | {} |".format(*(x for pair in zip(row, widths) for x in pair), row[3])
              for row in cells]
@@ -169,13 +209,15 @@ def in_a_line(message: str) -> str:
 
 def failures_in_words(row: Row) -> List[str]:
     """A task's failures: one message in full, if possible one that names the mistake; of the others the first thing."""
-    in_full = next((message for _, message in row.failures if MISTAKE in message), row.failures[0][1])
+    messages = [message for _, message in row.failures]
+    in_full = next((message for wanted in (rf"(?s)^(?!.*other tests say).*{MISTAKE}", "    expected: ", "")
+                    for message in messages if re.search(wanted, message)))
     groups: Dict[str, List[Tuple[str, str]]] = {first_thing(in_full): []}
     for test, message in row.failures:
         groups.setdefault(first_thing(message), []).append((test.split("::")[-1], message))
-    files = sorted({test.split("::")[0] for test, _ in row.failures})
-    commands = ", ".join(f"`python -m {file[:-3].replace('/', '.')}`" for file in files if file.endswith(".py"))
-    lines = [f"### {row.task.number} {row.task.title}: {commands}", ""]
+    files = sorted({test.split("::")[0] for test, _ in row.failures if test})
+    commands = ", ".join(f"`python -m {file[:-3].replace('/', '.')}`" for file in files)
+    lines = ["### " + ": ".join(filter(None, [f"{row.task.number} {row.task.title}", commands])), ""]
     for number, tests in enumerate(groups.values()):
         lines += [f"    {tests[0][0]}" + (f" and {len(tests) - 1} more" if len(tests) > 1 else "")]
         lines += [f"        {line}" for line in (in_a_line(tests[0][1]) if number else in_full).split("\n")]
@@ -185,13 +227,22 @@ def failures_in_words(row: Row) -> List[str]:
 def markdown(score: Score) -> str:
     """The score in Markdown that can be read in a terminal."""
     lines = ["# Score", ""] + table(score.rows) + ["", "A task's points are shared equally by its tests.", ""]
-    failed = [row for row in score.rows if row.failures]
+    failed = [row for row in score.rows if to_do(row)]
     if failed:
         lines += ["## What to look at first", ""]
         for row in failed:
-            lines += failures_in_words(row)
-        lines += [f"`python -m tests --seed {score.seed}` repeats this run with the same random inputs.", ""]
+            lines += complaints_in_words(row) if row.task.bonus else failures_in_words(row)
     if score.edits:
-        lines += ["## Edits outside the gaps", "", "Only gaps are to be changed.", ""]
+        lines += ["## Edits outside the gaps", "",
+                  "Only gaps are to be changed: take these back. An import that you need goes into the gap.", ""]
         lines += [f"    {edit}" for edit in score.edits] + [""]
+    lines += [f"`python -m tests --seed {score.seed}` repeats this run with the same random inputs.", ""]
     return "\n".join(lines)
+
+
+def complaints_in_words(row: Row) -> List[str]:
+    """What a bonus task lacks."""
+    complaints = [words for _, words in row.failures]
+    more = [f"and {len(complaints) - 5} more"] if len(complaints) > 5 else []
+    where = {"style": "`pycodestyle --max-line-length 120 .`", "feedback": "`feedback.md`"}[row.task.number]
+    return [f"### {row.task.title}: {where}", ""] + [f"    {words}" for words in complaints[:5] + more] + [""]

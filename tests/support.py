@@ -88,6 +88,10 @@ def describe(error, inputs):
     if NOT_FILLED_IN.match(str(error)):
         return f"{error}: the gap in {function}, {where}."
     text = (error.msg if isinstance(error, SyntaxError) else str(error))[:1000]
+    if "detach().numpy()" in text:
+        text += "\nNumPy knows no gradients: take PyTorch's function in place of NumPy's, torch.exp for np.exp."
+    if "reading from stdin" in text:
+        text = "There is nobody to answer input() here: take it out."
     if not in_lib:
         start = f"What your code defines or returns cannot be used as the test does, {where}:"
     elif function == "<module>":
@@ -95,6 +99,9 @@ def describe(error, inputs):
     else:
         start = f"{where}: your code raised an exception in {function}."
     lines = [start, f"    {code}", f"{type(error).__name__}: {text}"]
+    if len(in_lib) > 1 and in_lib[-2][0] != in_lib[-1][0]:
+        lines.append(f"It was called in {in_lib[-2][2]}, lib/{in_lib[-2][0].name}, line {in_lib[-2][1]}:\n"
+                     f"    {in_lib[-2][3]}")
     sizes = [f"{name} {size(value.shape)}" for name, value in inputs.items() if isinstance(value, np.ndarray)]
     if sizes and function != "<module>":
         lines.append(f"The test's inputs have the shapes: {', '.join(sizes)}.")

@@ -121,7 +121,8 @@ def run(call, batch, t, baralphas):
     if set(got["kinds"]) != {"torch.float32"}:
         fail("The numbers that add_noise returns, for a batch of float32", "tensors of float32",
              ", ".join(sorted(set(got["kinds"]))), [
-                 ("these are NumPy's, convert them with torch.from_numpy(...).float()", "no tensor" in got["kinds"]),
+                 ("these are NumPy's, convert them with torch.from_numpy(...).float()",
+                  any("torch" not in kind for kind in got["kinds"])),
                  ("NumPy's random numbers are float64, which the network does not take: convert them with .float()",
                   "torch.float64" in got["kinds"])], READ)
     for name, before, after in zip(("the batch", "t", "baralphas"), (batch, t, baralphas), got["after"]):

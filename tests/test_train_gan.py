@@ -154,8 +154,9 @@ def random_inputs():
     of_generator = rng.normal(0, 0.5, (L + 1, np.prod(IMAGE))).astype(np.float32)
     logits = np.concatenate([rng.permutation(np.linspace(*ends, B)) for ends in ((-1.2, 2), (-2, 0.9))])
     both = with_ones(np.concatenate([real_images, generate(noise, of_generator)]))
-    of_discriminator = np.linalg.lstsq(both, logits[:, None], rcond=None)[0].astype(np.float32)
-    weights = [of_discriminator, of_generator]
+    start = rng.normal(0, 0.05, (both.shape[1], 1))
+    of_discriminator = start + np.linalg.lstsq(both, logits[:, None] - both @ start, rcond=None)[0]
+    weights = [of_discriminator.astype(np.float32), of_generator]
     return {"real_images": real_images, "noise": noise, "label": np.ones(B, np.float32), "weights": weights,
             "leftovers": [rng.normal(0, 0.1, weight.shape).astype(np.float32) for weight in weights]}
 

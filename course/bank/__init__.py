@@ -12,7 +12,7 @@ One plain text file per task, 1.1.txt and so on, holds its cases one after the o
     return self.encoder_mu(hidden), self.encoder_logvar(hidden)
 
 A case is `wrong` or `right` and has a title. Below `--- ` and the name of a gap (the function around it, as
-course/handout.py names it) stands the code that goes into it; the other gaps stay as the reference has them. The lines
+course/gaps.py names it) stands the code that goes into it; the other gaps stay as the reference has them. The lines
 `says: ` of a wrong case have words that must stand together in one message of the tests. What stands before the first
 case is a comment.
 

@@ -6,7 +6,7 @@ from typing import Sequence
 
 from course.bank import BankError, all_cases
 from course.bank.trial import SEEDS_OF_WRONG, Verdict, try_cases
-from course.handout import MarkerError
+from course.gaps import MarkerError
 
 
 def table(verdicts: Sequence[Verdict]) -> str:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence
 
-from course import handout
+from course import gaps
 from course.bank import BankError, Case
 from tests.report import NOT_ENDED, NOT_RUN, Results, read_report
 
@@ -31,25 +31,25 @@ class Verdict(NamedTuple):
     flaw: str
 
 
-def build(folder: Path, gaps: Dict[str, str], place: str = "") -> None:
+def build(folder: Path, code: Dict[str, str], place: str = "") -> None:
     """Write lib, tests and setup.cfg into a folder, with code in the gaps of these names. Raises BankError."""
     shutil.copytree(str(ROOT / "tests"), str(folder / "tests"), ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(str(ROOT / "setup.cfg"), str(folder))
     (folder / "lib").mkdir()
-    left = dict(gaps)
+    left = dict(code)
     for path in sorted((ROOT / "lib").glob("*.py")):
         name = f"lib/{path.name}"
         text = "".join(
             textwrap.indent(left.pop(piece.name), piece.indent) + "\n"
-            if isinstance(piece, handout.Gap) and piece.name in left else getattr(piece, "region", piece)
-            for piece in handout.split(name, handout.read_source(ROOT, name)))
+            if isinstance(piece, gaps.Gap) and piece.name in left else getattr(piece, "region", piece)
+            for piece in gaps.split(name, gaps.read_source(ROOT, name)))
         (folder / name).write_bytes(text.encode())
     if left:
         raise BankError(f"{place}: there is no gap named {', '.join(left)}")
 
 
 def run_tests(folder: Path, seeds: Sequence[int], task: str = "") -> List[Results]:
-    """Run the student tests in a folder, in a process of their own, once with each seed; ends short if that dies.
+    """Run the student tests in a folder, in a process of their own, once with each seed; {} for one that does not end.
 
     Args:
         task: all seeds but the first are for the test files of this task; all files if it is "".
@@ -66,7 +66,7 @@ def run_tests(folder: Path, seeds: Sequence[int], task: str = "") -> List[Result
         process.kill()
         process.join()
     runs = [read_report(folder / f"{seed}.jsonl") for seed in seeds]
-    return [run for run in runs if run and not {NOT_RUN, NOT_ENDED} & {said for _, said in run.values()}]
+    return [{} if {NOT_RUN, NOT_ENDED} & {said for _, said in run.values()} else run for run in runs]
 
 
 def _run_tests_here(folder: str, seeds: Sequence[int], task: str) -> None:
@@ -126,9 +126,7 @@ def try_cases(cases: Sequence[Case], seeds: Sequence[int]) -> List[Verdict]:
             folder = Path(name).resolve()
             build(folder, case.gaps, case.place)
             mine = seeds[:SEEDS_OF_WRONG] if case.is_wrong else seeds
-            runs = run_tests(folder, mine, case.task)
-            runs += [{}] * (len(mine) - len(runs))
-            return judge(case, dict(zip(mine, runs)))
+            return judge(case, dict(zip(mine, run_tests(folder, mine, case.task))))
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(try_case, cases))

@@ -15,4 +15,4 @@ if __name__ == "__main__":
         content = results(grade(args.submission))
     except Exception as error:  # the student must see something, and Gradescope wants a score
         content = {"score": 0, "output": f"It could not be graded: {error}"}
-    args.results.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    args.results.write_text(json.dumps(content, indent=2))  # as ASCII

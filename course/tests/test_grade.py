@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from course import grade, handout
+from course import grade, gradescope, handout
 from course.tests.support import FEEDBACK, NUMBERS, ROOT, change, commit, contents, copy_project
 from tests.tasks import TASKS
 
@@ -67,23 +67,28 @@ def test_tests_and_given_code_of_theirs_do_not_count(team):
     (team / "tests" / "test_loss.py").write_text("")
     (team / "conftest.py").write_text("import os\nos._exit(0)\n")
     change(team, "setup.cfg", "testpaths = tests", "testpaths = nowhere")
-    change(team, "lib/model_vae.py", "super().__init__()", "raise ValueError")
-    change(team, "lib/loss_vae.py", "kl = -0.5 *", "from lib.mine import half\n        kl = -half *")
-    (team / "lib" / "mine.py").write_text("half = 0.5\n")
+    change(team, "lib/distances.py", "import torch\n", "raise ValueError\n")
+    change(team, "lib/loss_vae.py", "kl = -0.5 *", "from lib.more.mine import half\n        kl = -half *")
+    (team / "lib" / "more").mkdir()
+    (team / "lib" / "more" / "mine.py").write_text("half = 0.5\n")
     score = grade.grade(team)
     assert earned(score.rows) == {task.number: None if task.graded_by == "a person" else task.points for task in TASKS}
-    assert "lib/mine.py is new" in score.edits and "conftest.py is new" in score.edits
-    assert any(edit.startswith("lib/model_vae.py, line ") for edit in score.edits)
+    assert "lib/more/mine.py is new" in score.edits and "conftest.py is new" in score.edits
+    assert any(edit.startswith("lib/distances.py, line ") for edit in score.edits)
     assert any(edit.startswith("tests/test_loss.py, line ") for edit in score.edits)
 
 
-def test_gaps_without_their_markers_are_taken_as_they_are(team):
+def test_files_with_edits_outside_their_gaps_are_taken_as_they_are(team):
+    """So that the score is the one that the team saw; the edits are listed. The markers may be gone."""
     text = (team / "lib" / "loss_vae.py").read_text(encoding="utf-8")
     (team / "lib" / "loss_vae.py").write_text("".join(
         line for line in text.splitlines(True) if "TODO" not in line and "SOLUTION" not in line), encoding="utf-8")
+    change(team, "lib/model_vae.py", "import torch\n", "import math\nimport torch\n")
+    change(team, "lib/model_vae.py", "logvar / 2", "logvar / math.sqrt(4)")
     score = grade.grade(team)
-    assert earned(score.rows)["1.2"] == 2
-    assert "lib/loss_vae.py has gaps in other places: all of it is taken" in score.edits
+    assert earned(score.rows)["1.1"] == 4 and earned(score.rows)["1.2"] == 2
+    assert "lib/model_vae.py, line 17: `import math` in place of nothing" in score.edits
+    assert any("the marker `# START TODO 1.2" in edit for edit in score.edits)
 
 
 def test_an_earlier_edition_is_graded_with_the_tests_of_today(team):
@@ -107,13 +112,25 @@ def test_missing_files(team):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["{team}", "{team}"], "two folders have one name"), ([], "DIR"), (["{nowhere}"], "holds no exercise"),
+    (["{team}", "{team}"], "two folders have one name"), ([], "DIR"),
     (["{team}", "--output", "{team}"], "is not empty"), (["{team}", "--output", "{team}/setup.cfg"], "is not empty")])
 def test_bad_commands(team, tmp_path, arguments, words):
     names = {"team": str(team), "nowhere": str(tmp_path / "nowhere")}
     output = [] if "--output" in arguments else ["--output", tmp_path / "scores"]
     done = run("course.grade", *(argument.format(**names) for argument in arguments), *output)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_team_that_cannot_be_graded_does_not_stop_the_others(team, tmp_path):
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(str(team), str(tmp_path / "download" / "team-main"))  # as GitHub packs it
+    change(team, "lib/loss_vae.py", "kl = -0.5 *", "raise ValueError('\\ud800')\n        kl = -0.5 *")
+    done = run("course.grade", tmp_path / "empty", team, tmp_path / "download", "--output", tmp_path / "scores")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("grade: empty could not be graded: ") and "holds no exercise" in done.stderr
+    with open(str(tmp_path / "scores" / "scores.csv"), newline="") as file:
+        assert [row["1.2"] for row in csv.DictReader(file)] == ["0", "2"]
+    assert done.stdout.endswith(f"the scores of 2 of 3 are in {tmp_path / 'scores'}\n")
 
 
 # Gradescope
@@ -151,16 +168,17 @@ def autograder(tmp_path_factory):
                 if line.startswith("git archive")]
     subprocess.check_call(command, shell=True, cwd=str(project))
     shutil.unpack_archive(str(project / "autograder.zip"), str(folder / "source"))
-    for name in ("setup.sh", "run_autograder"):
-        shutil.move(str(folder / "source" / name), str(folder / name))
+    shutil.copy(str(folder / "source" / "run_autograder"), str(folder))
+    for name in ("source/setup.sh", "run_autograder"):
         (folder / name).chmod(0o755)
     (folder / "results").mkdir()
     tools = tmp_path_factory.mktemp("tools")
     for name, text in (("apt-get", "exit 0"), ("python3", f'[ "$1 $2" = "-m venv" ] && ln -s "{sys.prefix}" "$3"')):
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
         (tools / name).chmod(0o755)
-    done = subprocess.run(["./setup.sh"], cwd=str(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          env=dict(os.environ, PATH=f"{tools}{os.pathsep}{os.environ['PATH']}"))
+    path = os.pathsep.join([str(tools), os.environ["PATH"]])
+    done = subprocess.run([str(folder / "source" / "setup.sh")], cwd="/", env=dict(os.environ, PATH=path),
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout.decode()
     return folder
 
@@ -178,7 +196,9 @@ def run_autograder(autograder, submission):
 
 
 def test_results_json(autograder, team):
-    tests = run_autograder(autograder, team)["tests"]
+    content = run_autograder(autograder, team)
+    tests = content["tests"]
+    assert "run_vae_training.py is gone" in content["output"] and "today" not in content["output"]
     assert sum(test["score"] for test in tests) == 13 and sum(test.get("max_score", 0) for test in tests) == 11
     assert [test["number"] for test in tests] == [task.number for task in TASKS if task.graded_by != "a person"]
     assert {test["status"] for test in tests} == {"passed"}
@@ -189,6 +209,12 @@ def test_results_json(autograder, team):
     assert failed["number"] == "1.2" and failed["score"] < failed["max_score"] == 2
     assert "This looks like a known mistake: the KL term lacks the 1 in its sum." in failed["output"]
     assert "| 1.2 the loss of the VAE " in content["output"]
+
+
+def test_an_optional_task_that_is_not_begun_has_not_failed(tmp_path):
+    handout.write(ROOT, tmp_path / "team", keep=["1.1", "1.2", "1.3", "2.2"])
+    tests = gradescope.results(grade.grade(tmp_path / "team"))["tests"]
+    assert [test.get("status") for test in tests] == ["passed"] * 4 + [None, None, "passed", "failed"]
 
 
 def test_a_submission_that_is_no_exercise(autograder, tmp_path):

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -98,28 +99,42 @@ def test_corrections_come_and_the_work_stays(new, work):
     assert run_update(new, work).stdout.startswith("0 files changed")
 
 
-def test_given_code_that_was_changed_is_kept_beside(new, work):
+def test_given_code_that_was_changed_is_kept(new, work):
+    """Beside the new one; in files with gaps, whose code may need it, in its place."""
     change(new, "tests/test_loss.py", '"""Task 1.2', '"""The task 1.2')
     change(new, LOSS, "A scalar, in nats", "One number, in nats")
+    (new / "lib" / "watch_gan.py").unlink()
+    subprocess.check_call(["git", "add", "--all"], cwd=str(new))
     change(work, "tests/test_loss.py", "import pytest", "import pytest  # mine")
-    change(work, LOSS, "import torch\n", "import torch  # mine\n")
+    change(work, LOSS, "import torch\n", "import torch\nimport math\n")
+    change(work, "lib/model_vae.py", "import torch\n", "import torch\nimport math\n")
+    change(work, "lib/watch_gan.py", "import", "import  ")
     (work / "tests" / "test_loss.py.mine").write_text("from an earlier update")
     (work / "README.md").write_text("my own")
     before = contents(work)
     done = run_update(new, work)
     assert done.returncode == 0
-    assert "tests/test_loss.py is brought up to date; it had been changed outside the gaps, and is kept as " \
-           "test_loss.py.mine1\n" in done.stdout
+    assert done.stdout.splitlines() == [
+        "lib/loss_vae.py is as it was, for it was changed outside its gaps; the new one is lib/loss_vae.py.new",
+        "tests/test_loss.py is brought up to date; it had been changed, and is kept as test_loss.py.mine1",
+        f"2 files changed in {work}; the gaps are as they were"]
     after = contents(work)
-    assert after["tests/test_loss.py.mine"] == b"from an earlier update"
-    assert after["tests/test_loss.py.mine1"] == before["tests/test_loss.py"]
-    assert after["lib/loss_vae.py.mine"] == before[LOSS] and after["README.md.mine"] == b"my own"
-    assert MINE.encode() in after[LOSS] and b"# mine\n" not in after[LOSS] and b"One number" in after[LOSS]
-    assert after["tests/test_loss.py"] == (new / "tests" / "test_loss.py").read_bytes()
+    assert after.pop("tests/test_loss.py.mine1") == before["tests/test_loss.py"]
+    assert after.pop("lib/loss_vae.py.new") == handout.edition(new)[LOSS][1]
+    assert after.pop("tests/test_loss.py") == (new / "tests" / "test_loss.py").read_bytes()
+    assert {**before, **after, HANDED_OUT: b""} == {**before, HANDED_OUT: b""}, "all else stays"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no such permission")
+def test_a_script_stays_executable(new, work):
+    (new / "runtests.sh").write_bytes((new / "runtests.sh").read_bytes() + b"\n")
+    assert "runtests.sh is brought up to date" in run_update(new, work).stdout
+    assert os.access(str(work / "runtests.sh"), os.X_OK)
 
 
 def test_line_ends_of_windows_are_no_change(new, work):
     change(new, "lib/model_vae.py", "import torch\n", "import math\nimport torch\n")
+    change(work, LOSS, MINE, MINE + "\u2028 \x0c")
     for name in ("lib/model_vae.py", LOSS, "docs/assignment.md", "tests/test_vae.py"):
         (work / name).write_bytes((work / name).read_bytes().replace(b"\n", b"\r\n"))
     done = run_update(new, work)
@@ -176,13 +191,16 @@ def test_a_stopped_update_is_repeated(new, work):
     assert contents(work)[HANDED_OUT] == handout.edition(new)[HANDED_OUT][1]
 
 
-@pytest.mark.parametrize("prepare", ["nothing", "no handout", "damaged"])
+@pytest.mark.parametrize("prepare", ["nothing", "no handout", "damaged", "no sums"])
 def test_a_folder_without_a_handout(project, tmp_path, prepare):
     folder = tmp_path / "folder"
     if prepare != "nothing":
         (folder / "tests").mkdir(parents=True)
     if prepare == "damaged":
         (folder / "tests" / "handout.zip").write_bytes(b"PK")
+    if prepare == "no sums":
+        with zipfile.ZipFile(str(folder / "tests" / "handout.zip"), "w") as file:
+            file.writestr("lib/x.py", "")
     done = run_update(project, folder)
     assert done.returncode == 2 and done.stderr == (
         f"handout: {folder} holds no handout: there is no tests/handout.zip in it that can be read\n")

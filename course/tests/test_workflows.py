@@ -87,7 +87,7 @@ def github():
 
 def test_when_students_get_their_score():
     workflow = read_workflow(STUDENTS)
-    assert workflow[True] == {"push": {"branches": ["main"]}}  # YAML reads `on` as true
+    assert workflow[True] == {"push": {"branches": ["main"]}, "workflow_dispatch": None}  # YAML reads `on` as true
     assert [step["name"] for step in workflow["jobs"]["tests"]["steps"] if "run" in step] == [
         "install", "score", "pushes", "code style"]
 
@@ -122,6 +122,13 @@ def test_a_handout_with_a_mistake_and_bad_style(handouts, tmp_path):
     assert "could not be counted" in summary
 
 
+def test_tests_that_do_not_start_say_so_in_the_summary(handouts, tmp_path):
+    folder = clone(handouts / "filled", tmp_path / "clone")
+    change(folder, "tests/support.py", "import torch\n", "import torch(\n")
+    statuses, summary = run_job(read_workflow(STUDENTS)["jobs"]["tests"], folder, tmp_path)
+    assert statuses["score"] == 1 and "tests: the tests do not start: " in summary and "SyntaxError" in summary
+
+
 def test_an_install_that_fails_ends_the_job(handouts, tmp_path):
     folder = clone(handouts / "filled", tmp_path / "clone")
     (folder / "requirements.txt").write_text("./no_such_folder\n")
@@ -143,7 +150,7 @@ def project(tmp_path_factory):
 def test_the_matrix():
     matrix = read_workflow(OURS)["jobs"]["tests"]["strategy"]["matrix"]
     assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
-    assert set(matrix["python"]) == {"3.8", "3.x"}
+    assert set(matrix["python"]) == {"3.8", "3.13"}
     assert matrix["exclude"] == [{"os": "macos-latest", "python": "3.8"}]
 
 
