@@ -7,7 +7,7 @@ import torch
 
 from tests.support import assert_close, fail, fresh, gradients, run_this_file, task, words
 
-B, C, H, W, L = 5, 2, 3, 4, 3
+B, C, H, W, L = 5, 2, 3, 4, 7
 
 
 # The function that touches lib
