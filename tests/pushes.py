@@ -3,9 +3,9 @@
 GitHub keeps a list of a repository's activity (docs.github.com, REST API, "List repository activities"). The branch's
 creation is not a push.
 """
+import http.client
 import json
 import os
-import urllib.error
 import urllib.request
 
 from tests.tasks import PUSHES
@@ -26,7 +26,7 @@ def count_pushes() -> int:
 def in_words() -> str:
     try:
         number = count_pushes()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         return f"The pushes to `main` could not be counted ({type(error).__name__}: {error})."
     words = f"Pushes to `main`: {number} of {PUSHES} that are allowed."
     return words + (" Points are deducted for more." if number > PUSHES else "")

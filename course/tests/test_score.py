@@ -82,14 +82,14 @@ def test_nothing_filled_in(editions):
 
 def test_a_mistake_takes_the_share_of_the_tests_that_find_it(filled):
     """The same seed prints the same again."""
-    change(filled, "lib/loss_vae.py", "return reconstruction + self.kl_loss_weight * kl", "return reconstruction + kl")
+    change(filled, "lib/loss_vae.py", 'reduction="sum"', 'reduction="mean"')  # right where there is but one pixel
     status, output = run_score(filled, "--seed", "5")
     assert status == 1
     row, = [line for line in output.splitlines() if line.startswith("| 1.2 ")]
     passed = int(row.split("|")[4].split(" of 6 ")[0])
-    assert 0 <= passed < 6 and float(row.split("|")[3]) == round(2 * passed / 6, 2)
+    assert passed == 1 and float(row.split("|")[3]) == round(2 * passed / 6, 2)
     assert output.count(" tests pass |") == 6 and "python -m tests.test_loss" in output
-    assert "This looks like a known mistake: the weight is ignored." in output
+    assert "This looks like a known mistake: the cross entropy is averaged over all pixels" in output
     assert "Read the docstring of VAELoss.forward" in output and "Traceback" not in output
     assert "`python -m tests --seed 5` repeats" in output
     assert run_score(filled, "--seed", "5")[1] == output
