@@ -23,18 +23,24 @@ from tests.tasks import TASKS
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def exercise_in(folder: Path) -> Path:
+    """The folder that has lib, which may be the only one in `folder`, as in GitHub's zip files. Raises FolderError."""
+    if (folder / "lib").is_dir():
+        return folder
+    inside = list(folder.glob("*"))
+    if len(inside) != 1 or not inside[0].is_dir():
+        raise handout.FolderError(f"{folder} holds no exercise: there is no folder lib in it")
+    return exercise_in(inside[0])
+
+
 def grade(folder: Path, seed: Optional[int] = None) -> Score:
-    """The score of a student's repository, which may be the only folder in `folder`.
+    """The score of a student's repository.
 
     Raises:
         handout.FolderError: there is no lib in the folder.
         MarkerError, RuntimeError, OSError: as for `handout.write` and `tests.score.score`.
     """
-    while not (folder / "lib").is_dir():
-        inside = list(folder.glob("*"))
-        if len(inside) != 1 or not inside[0].is_dir():
-            raise handout.FolderError(f"{folder} holds no exercise: there is no folder lib in it")
-        folder = inside[0]
+    folder = exercise_in(folder)
     with tempfile.TemporaryDirectory() as name:
         fresh = Path(name).resolve()
         given = handout.write(ROOT, fresh)
@@ -71,7 +77,7 @@ def rows(scores: Dict[str, Score], folders: Dict[str, Path]) -> List[List[str]]:
     for name, result in scores.items():
         earned = [result.rows[number].earned for number in here]
         lines.append([name] + [points(number) for number in earned + [sum(earned)]]
-                     + ["yes" if submission(folders[name])[0] else "no", str(len(result.edits))])
+                     + ["yes" if submission(exercise_in(folders[name]))[0] else "no", str(len(result.edits))])
     return lines
 
 
@@ -93,7 +99,10 @@ def main() -> None:
         parser.error("two folders have one name")
     if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
         parser.error(f"--output: {args.output} is not empty")
-    args.output.mkdir(parents=True, exist_ok=True)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output: {args.output} cannot be made ({error.strerror})")
     scores: Dict[str, Score] = {}
     for name, folder in folders.items():
         try:
@@ -110,4 +119,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

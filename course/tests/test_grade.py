@@ -113,7 +113,8 @@ def test_missing_files(team):
 
 @pytest.mark.parametrize("arguments, words", [
     (["{team}", "{team}"], "two folders have one name"), ([], "DIR"),
-    (["{team}", "--output", "{team}"], "is not empty"), (["{team}", "--output", "{team}/setup.cfg"], "is not empty")])
+    (["{team}", "--output", "{team}"], "is not empty"), (["{team}", "--output", "{team}/setup.cfg"], "is not empty"),
+    (["{team}", "--output", "{team}/setup.cfg/scores"], "cannot be made")])
 def test_bad_commands(team, tmp_path, arguments, words):
     names = {"team": str(team), "nowhere": str(tmp_path / "nowhere")}
     output = [] if "--output" in arguments else ["--output", tmp_path / "scores"]
@@ -129,7 +130,7 @@ def test_a_team_that_cannot_be_graded_does_not_stop_the_others(team, tmp_path):
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("grade: empty could not be graded: ") and "holds no exercise" in done.stderr
     with open(str(tmp_path / "scores" / "scores.csv"), newline="") as file:
-        assert [row["1.2"] for row in csv.DictReader(file)] == ["0", "2"]
+        assert [(row["1.2"], row["submission.pdf"]) for row in csv.DictReader(file)] == [("0", "yes"), ("2", "yes")]
     assert done.stdout.endswith(f"the scores of 2 of 3 are in {tmp_path / 'scores'}\n")
 
 
