@@ -6,7 +6,7 @@
 """
 import sys
 
-from lib.script import Parser, integer, number, run_script
+from lib.script import Parser, file_name, folder_name, integer, number, run_script, say
 
 
 def main() -> None:
@@ -14,10 +14,12 @@ def main() -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--kl_loss_weight", type=number(0, 1e6), default=1.0,
                        help="the weight that the model was trained with (default: %(default)s)")
-    which.add_argument("--output_dir", metavar="DIR", help="folder of the run (default: results_kl#, # the weight)")
+    which.add_argument("--output_dir", type=folder_name, metavar="DIR",
+                       help="folder of the run (default: results_kl#, # the weight)")
     which.add_argument("--compare", type=number(0, 1e6), nargs="+", metavar="WEIGHT",
                        help="draw the runs of these weights side by side")
-    parser.add_argument("--data_dir", default="data", metavar="DIR", help="where MNIST lies (default: %(default)s)")
+    parser.add_argument("--data_dir", type=file_name, default="data", metavar="DIR",
+                        help="where MNIST lies (default: %(default)s)")
     parser.add_argument("--grid_size", type=integer(2, 100), default=20,
                         help="decoded images in each direction (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
@@ -25,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from lib.explore_latent_space import run_plot_latent_space
-    print(f"the latent space is in {run_plot_latent_space(args)}")
+    say(f"the latent space is in {run_plot_latent_space(args)}")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@
 """
 import sys
 
-from lib.script import Parser, add_run_flags, integer, number, run_script
+from lib.script import Parser, add_run_flags, file_name, integer, number, run_script, say
 
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--dataset", default="moons", metavar="NAME",
+    parser.add_argument("--dataset", type=file_name, default="moons", metavar="NAME",
                         help="moons, swiss_roll, circles, gaussians, checkerboard, pinwheel, spirals, or the path of a "
                              "picture file (default: %(default)s)")
     parser.add_argument("--n_samples", type=integer(2, 10 ** 7), default=100_000,
@@ -39,7 +39,7 @@ def main() -> None:
 
     from lib.train_diffusion import run_diffusion_training
     folder, videos = run_diffusion_training(args)
-    print(f"results are in {folder}/" + "".join(f", and in {video}" for video in videos))
+    say(f"results are in {folder}/" + "".join(f", and in {video}" for video in videos))
 
 
 if __name__ == "__main__":

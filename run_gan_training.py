@@ -7,7 +7,7 @@
 """
 import sys
 
-from lib.script import Parser, add_run_flags, integer, number, run_script
+from lib.script import Parser, add_run_flags, file_name, integer, number, run_script, say
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
                         "discriminator sees, no average of the generator's weights, batches of 128")
     parser.add_argument("--average_over", type=number(1), default=500, metavar="STEPS",
                         help="steps that the average of the generator's weights is over (default: %(default)s)")
-    parser.add_argument("--data_dir", default="dataset_flowers_64px", metavar="DIR",
+    parser.add_argument("--data_dir", type=file_name, default="dataset_flowers_64px", metavar="DIR",
                         help="folder of pictures, class folders and all (default: %(default)s)")
     parser.add_argument("--skip_bad", action="store_true", help="leave out pictures that cannot be used")
     parser.add_argument("--sample_every", type=integer(1), default=250, metavar="STEPS",
@@ -34,13 +34,14 @@ def main() -> None:
     parser.add_argument("--evaluate_every", type=integer(1), default=50, metavar="EPOCHS",
                         help="measure the distance to the data so often, and at the end (default: %(default)s)")
     parser.add_argument("--no_images", action="store_false", dest="images", help="draw no pictures, make no video")
+    parser.add_argument("--no_video", action="store_false", dest="video", help="make no video")
     add_run_flags(parser, "results_gan")
     args = parser.parse_args()
     args.batch_size = args.batch_size or (128 if args.plain else 32)
 
     from lib.train_gan import run_gan_training
     folder = run_gan_training(args)
-    print(f"results are in {folder}/")
+    say(f"results are in {folder}/")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 """
 import sys
 
-from lib.script import Parser, add_run_flags, integer, number, run_script
+from lib.script import Parser, add_run_flags, file_name, integer, number, run_script, say
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
                         help="units of each hidden layer (default: %(default)s)")
     parser.add_argument("--dataset", choices=("auto", "mnist", "digits"), default="auto",
                         help="MNIST, the small digits of scikit-learn, or auto: MNIST if it can be had (default: auto)")
-    parser.add_argument("--data_dir", default="data", metavar="DIR",
+    parser.add_argument("--data_dir", type=file_name, default="data", metavar="DIR",
                         help="where MNIST lies or is downloaded to (default: %(default)s)")
     parser.add_argument("--no_images", action="store_true", help="draw no pictures")
     add_run_flags(parser, "results_kl#, # the KL loss weight")
@@ -31,7 +31,7 @@ def main() -> None:
 
     from lib.train_vae import run_vae_training
     folder = run_vae_training(args)
-    print(f"results are in {folder}/")
+    say(f"results are in {folder}/")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,16 @@
 """
 import sys
 
-from lib.script import Parser, integer, number, run_script
+from lib.script import Parser, file_name, folder_name, integer, number, run_script, say
 
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--checkpoint", metavar="FILE", help="of a run, or of a generator alone (default: that of the "
-                        "run in --output_dir)")
-    parser.add_argument("--output_dir", metavar="DIR",
+    parser.add_argument("--checkpoint", type=file_name, metavar="FILE", help="of a run, or of a generator "
+                        "alone (default: that of the run in --output_dir)")
+    parser.add_argument("--output_dir", type=folder_name, metavar="DIR",
                         help="folder of the run, and of the pictures (default: results_gan)")
-    parser.add_argument("--num_images", type=integer(1, 10 ** 4), default=64, help="default: %(default)s")
+    parser.add_argument("--num_images", type=integer(1, 1000), default=64, help="default: %(default)s")
     parser.add_argument("--temperature", type=number(0, 100), default=1.0,
                         help="variance T of the noise, which has mean 0 (default: %(default)s)")
     parser.add_argument("--seed", type=integer(0, 2 ** 32 - 1), default=0,
@@ -28,13 +28,14 @@ def main() -> None:
                         "checkpoint; or each batch's own, as in training (default: %(default)s)")
     parser.add_argument("--walk", type=integer(2, 100), metavar="N", help="make a video too: a walk from noise to "
                         "noise, N of them and back to the first")
-    parser.add_argument("--nearest", metavar="DIR", help="draw too, below the pictures, the nearest in this folder")
+    parser.add_argument("--nearest", type=file_name, metavar="DIR",
+                        help="draw too, below the pictures, the nearest in this folder")
     parser.add_argument("--skip_bad", action="store_true", help="leave out pictures of it that cannot be used")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
     args = parser.parse_args()
 
     from lib.sample_gan import run_sample_gan
-    print(f"made {', '.join(map(str, run_sample_gan(args)))}")
+    say(f"made {', '.join(map(str, run_sample_gan(args)))}")
 
 
 if __name__ == "__main__":

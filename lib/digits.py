@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib.run import write_file
+from lib.files import write_file
 from lib.script import RunError, UserError
 
 PATIENCE = 10                                       # seconds without a byte after which a server is given up

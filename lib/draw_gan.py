@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lib.image_folder import Pictures
 from lib.pictures import batch_images_to_numpy, save_animation, save_figure, save_image_grid, save_video
+from lib.script import RunError
 
 
 def draw_panels(panels: Dict[str, Tensor], path: Path, columns: int = 2) -> None:
@@ -36,11 +37,20 @@ def draw_panels(panels: Dict[str, Tensor], path: Path, columns: int = 2) -> None
 
 
 def save_progress_video(snapshots: Sequence[Path], path: Path) -> None:
-    """Make a video of the snapshots of a training; the last one is held."""
+    """Make a video of the snapshots of a training; the last one is held. Raises RunError if one is not as it was."""
     def frames():
+        size = None
         for snapshot in [*snapshots, *snapshots[-1:] * 10]:
-            with Image.open(str(snapshot)) as image:
-                yield np.asarray(image.convert("RGB"))
+            try:
+                with Image.open(str(snapshot)) as image:
+                    frame = np.asarray(image.convert("RGB"))
+            except Exception as error:              # Pillow raises many kinds
+                raise RunError(f"{snapshot} cannot be read ({error}): delete it, and the video goes without it")
+            size = size or frame.shape
+            if frame.shape != size:
+                raise RunError(f"{snapshot} has another size than the snapshots before it: delete it, and the video "
+                               "goes without it")
+            yield frame
 
     save_video(frames(), path, fps=10)
 

@@ -10,11 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
+from lib.checkpoint import CHECKPOINT, check_history, load_checkpoint, load_part
 from lib.digits import digit_loaders, load_digits
+from lib.files import Folder
 from lib.pictures import COLORS, save_figure
-from lib.run import choose_device, load_checkpoint, load_part
+from lib.run import choose_device
 from lib.script import UserError
 
+SCRIPT = "plot_latent_space"
 Device = Union[str, torch.device]
 CLASS_COLORS = [COLORS[i] for i in (3, 7, 5, 0, 2, 1, 6, 8, 4, 9)]      # 3, 5, 8 and 4, 7, 9 lie close: unlike colours
 
@@ -105,7 +108,11 @@ def draw_latent_space(left: Axes, right: Axes, model: nn.Module, test_loader: It
     """
     model.eval()
     mu, logvar = (tensor.cpu().numpy() for tensor in get_mu_logvar(model, test_loader, device))
-    sigma = np.sqrt(np.exp(logvar))
+    with np.errstate(over="ignore"):
+        sigma = np.sqrt(np.exp(logvar))
+    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        raise UserError("the model encodes images into numbers that are not finite: its weights are damaged or far too "
+                        "large")
     labels = np.concatenate([labels.cpu().numpy() for _, labels in test_loader])
     # The rectangle holds the codes with their uncertainty, without the outermost hundredth.
     low, high = np.quantile(mu - sigma, 0.01, axis=0), np.quantile(mu + sigma, 0.99, axis=0)
@@ -143,18 +150,24 @@ def load_run(folder: Union[str, Path], device: Device) -> Tuple[nn.Module, Dict[
     Raises:
         UserError: there is no VAE of a two-dimensional latent space.
     """
-    checkpoint = load_checkpoint(folder, device)
+    checkpoint = load_checkpoint(folder)
     settings = checkpoint["settings"]
-    if not {"hidden_size", "latent_size", "dataset", "kl_loss_weight"} <= settings.keys():
+    kinds = {"hidden_size": int, "latent_size": int, "dataset": str, "kl_loss_weight": float}
+    if not kinds.keys() <= settings.keys():
         raise UserError(f"{folder} is not a run of run_vae_training.py")
+    for name, kind in kinds.items():
+        if type(settings[name]) is not kind or kind is int and settings[name] < 1:
+            raise UserError(f"{Path(folder) / CHECKPOINT} is damaged: its {name} is {settings[name]!r}")
     if settings["latent_size"] != 2:
         raise UserError(f"the latent space of {folder} has {settings['latent_size']} dimensions, and only one of 2 can "
                         "be drawn: train with --latent_size 2")
+    check_history(checkpoint["history"], [("train_reconstruction", "train_kl", "test_reconstruction", "test_kl")],
+                  folder)
     from lib.model_vae import VAE                   # here: whoever tests this module needs no VAE
     try:
         model = VAE(hidden_size=settings["hidden_size"], latent_size=2)
     except (TypeError, RuntimeError):
-        raise UserError(f"the checkpoint in {folder} is damaged: a hidden size of {settings['hidden_size']}")
+        raise UserError(f"{Path(folder) / CHECKPOINT} is damaged: its hidden_size is {settings['hidden_size']}")
     load_part(model, checkpoint, "model", folder)
     return model.to(device), checkpoint
 
@@ -201,18 +214,28 @@ def run_plot_latent_space(args: Any) -> Path:
     device = choose_device(args.device)
     figure_class = plt.figure if args.show else Figure
     if args.compare:
-        path = Path("kl_comparison.png")
-        figure = figure_class(figsize=(5.5 * len(args.compare), 11.5), layout="constrained")
-        compare_runs([f"results_kl{weight}" for weight in args.compare], args.data_dir, device, args.grid_size,
-                     figure)
+        runs, path = [f"results_kl{weight}" for weight in args.compare], Path("kl_comparison.png")
+        record = find_record(path, runs[0])
+        figure = figure_class(figsize=(5.5 * len(runs), 11.5), layout="constrained")
+        compare_runs(runs, args.data_dir, device, args.grid_size, figure)
     else:
         folder = Path(args.output_dir or f"results_kl{args.kl_loss_weight}")
         path = folder / "latent_space.png"
+        record = Folder(folder, SCRIPT, old=[path])
         model, checkpoint = load_run(folder, device)
         digits = load_digits(checkpoint["settings"]["dataset"], args.data_dir)
         figure = plot_latent_space(model, digit_loaders(digits, 1000, device)[1], device, args.grid_size,
                                    figure_class(figsize=(15, 7.5), layout="constrained"))
-    save_figure(figure, path)
+    if record.foreign([path]):
+        raise UserError(f"{path} exists, and was not written by {SCRIPT}.py: move it")
+    with record.writing(path) as place:
+        save_figure(figure, place)
     if args.show:
         plt.show()
     return path
+
+
+def find_record(path: Path, folder: str) -> Folder:
+    """Return the folder in whose record an earlier comparison is, or else that of the first run."""
+    records = [Folder(other, SCRIPT) for other in [folder, *map(str, sorted(Path().glob("results_kl*")))]]
+    return next((record for record in records if record.is_ours(path)), records[0])

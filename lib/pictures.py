@@ -1,17 +1,22 @@
 """Pictures: grids of images, curves, and saving them."""
 import io
 import os
+import subprocess
+import tempfile
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, Sequence, Union
+from typing import BinaryIO, Callable, Dict, Iterable, Iterator, Sequence, Union
 
+import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib.run import write_file
+from lib.files import whole_file, write_file
 from lib.script import RunError
+
+matplotlib.rcdefaults()                             # what a run draws must not depend on the user's matplotlibrc
 
 # Ten colours that also the colour-blind tell apart (Petroff 2021, https://arxiv.org/abs/2107.02270).
 COLORS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
@@ -85,24 +90,43 @@ def save_video(frames: Iterable[np.ndarray], path: Union[str, Path], fps: float 
     Raises:
         RunError: it cannot be written.
     """
-    import imageio.v2 as imageio
-    part, count = Path(path).with_suffix(".part.mp4"), 0            # imageio wants the ending
-    try:
+    with whole_file(path) as part, tempfile.TemporaryFile() as log:
         part.touch()                                # found out now, not by ffmpeg, whose errors are long
-        options = ["-preset", "veryfast", "-crf", "20", "-movflags", "+faststart"]
-        with imageio.get_writer(str(part), format="FFMPEG", fps=fps, codec="libx264", quality=None, macro_block_size=2,
-                                ffmpeg_log_level="fatal", output_params=options) as writer:
+        encoder, count = None, 0
+        try:
             for frame in frames:
-                writer.append_data(frame)
+                encoder = encoder or _start_ffmpeg(part, frame.shape, fps, log)
+                encoder.stdin.write(np.ascontiguousarray(frame))
                 count += 1
-        if not _has_frames(part, count):            # ffmpeg does not say that it failed in the end
-            raise OSError
-        os.replace(part, path)
-    except OSError as error:
-        if part.is_file():
-            part.unlink()
-        raise RunError(f"{path} could not be written: "
-                       f"{error.strerror or 'ffmpeg did not finish it; is there room on the disk?'}")
+            if encoder is None:
+                raise RunError("it has no frames")
+            encoder.stdin.close()
+            status = encoder.wait()
+        except BrokenPipeError:
+            status = encoder.wait() or 1
+        except BaseException:
+            if encoder:
+                encoder.kill()
+                encoder.communicate()
+            raise
+        if status or not _has_frames(part, count):  # ffmpeg does not always say that it failed in the end
+            log.seek(0)
+            said = log.read(1000).decode(errors="replace").strip().split("\n")[-1] or f"exit status {status}"
+            raise RunError(f"ffmpeg did not finish it ({said}); is there room on the disk?")
+
+
+def _start_ffmpeg(path: Path, shape: Sequence[int], fps: float, log: BinaryIO) -> subprocess.Popen:
+    """Start an encoder that takes H,W,3 frames of uint8 as raw bytes. log: a file for what it says."""
+    from imageio_ffmpeg import get_ffmpeg_exe
+    try:
+        program = get_ffmpeg_exe()
+        return subprocess.Popen(                    # an absolute path: ffmpeg takes `name:` for a protocol
+            [program, "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{shape[1]}x{shape[0]}",
+             "-r", f"{fps:g}", "-i", "-", "-an", "-vcodec", "libx264", "-pix_fmt", "yuv420p", "-preset", "veryfast",
+             "-crf", "20", "-movflags", "+faststart", "-f", "mp4", os.path.abspath(path)],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True)
+    except (OSError, RuntimeError) as error:
+        raise RunError(f"ffmpeg does not start ({getattr(error, 'strerror', None) or error})")
 
 
 def save_animation(figure: Figure, moving: Sequence[Artist], updates: Sequence[Callable[[], None]],
@@ -134,6 +158,6 @@ def save_animation(figure: Figure, moving: Sequence[Artist], updates: Sequence[C
 def _has_frames(video: Path, count: int) -> bool:
     from imageio_ffmpeg import count_frames_and_secs
     try:
-        return count_frames_and_secs(str(video))[0] == count
-    except RuntimeError:                            # it is no video
+        return count_frames_and_secs(os.path.abspath(video))[0] == count
+    except Exception:                               # it is no video, or ffmpeg is something else
         return False

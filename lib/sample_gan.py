@@ -9,11 +9,13 @@ from typing import Any, Dict, Iterator, List, Union
 import torch
 from torch import Tensor, nn
 
+from lib.checkpoint import CHECKPOINT, check_tensor, read_checkpoint
 from lib.draw_gan import draw_nearest, save_walk_video
+from lib.files import Folder
 from lib.image_folder import load_pictures
 from lib.pictures import save_image_grid
-from lib.run import CHECKPOINT, choose_device, read_checkpoint
-from lib.script import UserError
+from lib.run import choose_device
+from lib.script import RunError, UserError
 
 BATCH_NORM = ("measured", "stored", "batch")
 
@@ -108,16 +110,27 @@ def load_generator(path: Union[str, Path], prefer: str = "average") -> nn.Module
         UserError: there is no such file, it is damaged, or it holds no generator of this kind.
     """
     from lib.model_gan import Generator             # here: task 3.2 does without task 3.1
-    weights = list(find_weights(read_checkpoint(path), prefer).values())
+    weights = find_weights(read_checkpoint(path), prefer)
     if not weights:
         raise UserError(f"{path} holds no generator: four kernels of 4 by 4 and a last one of 3 by 3 are not in it")
-    (latent_size, width), channels = weights[0].shape[:2], weights[-1].shape[0]
+    try:
+        for name, value in weights.items():
+            check_tensor(value, name)
+            if not value.is_floating_point() or name.endswith("running_var") and bool((value < 0).any()):
+                raise ValueError(f"the type or the range of {name}")
+    except Exception as error:                      # torch raises many kinds for odd tensors
+        raise UserError(f"{path} is damaged: {error}")
+    values = list(weights.values())
+    (latent_size, width), channels = values[0].shape[:2], values[-1].shape[0]
+    if channels not in (1, 3) or not latent_size:
+        raise UserError(f"{path} makes images with {channels} channels of {latent_size} latents: only images with 1 or "
+                        "3 channels of 1 latent or more can be drawn")
     generator = Generator(max(width // 8, 1), channels, latent_size)
     own = {name: value for name, value in generator.state_dict().items() if value.dim()}
-    if [value.shape for value in weights] != [value.shape for value in own.values()]:
+    if [value.shape for value in values] != [value.shape for value in own.values()]:
         raise UserError(f"{path} does not fit the Generator of lib/model_gan.py: its weights have other shapes, or "
                         "come in another order")
-    generator.load_state_dict(dict(zip(own, weights)), strict=False)        # without the counters
+    generator.load_state_dict(dict(zip(own, values)), strict=False)         # without the counters
     return generator
 
 
@@ -137,17 +150,28 @@ def run_sample_gan(args: Any) -> List[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to the folder {folder}: {error.strerror}")
+    files = [folder / name for name, is_made in (
+        ("samples.png", True), ("samples_nearest.png", args.nearest), ("walk.mp4", args.walk)) if is_made]
+    record = Folder(folder, "sample_gan", old=() if args.checkpoint else files)
+    problem = record.foreign(files)
+    if problem:
+        raise UserError(problem)
     generator = ready(generator, latent_size, args.batch_norm)
-    pictures = load_pictures(args.nearest, skip_bad=args.skip_bad) if args.nearest else None
+    pictures = load_pictures(args.nearest, skip_bad=args.skip_bad, leave_out=[folder]) if args.nearest else None
     images = generate(generator, draw_noise(args.num_images, latent_size, args.temperature, args.seed))
-    files = [folder / "samples.png"]
+    if not torch.isfinite(images).all():
+        raise UserError("the generator makes images that are not numbers: its weights are damaged or far too large")
     title = f"{args.num_images} draws at temperature {args.temperature:g}"
-    save_image_grid(images / 2 + 0.5, files[0], title, max_images=len(images), normalize=False)
+    with record.writing(files[0]) as path:
+        save_image_grid(images / 2 + 0.5, path, title, max_images=len(images), normalize=False)
     if pictures:
-        draw_nearest(images, pictures, folder / "samples_nearest.png")
-        files.append(folder / "samples_nearest.png")
+        with record.writing(folder / "samples_nearest.png") as path:
+            draw_nearest(images, pictures, path)
     if args.walk:
         noise = draw_noise(args.walk * 32, latent_size, args.temperature, args.seed).unflatten(0, (args.walk, 32))
-        save_walk_video([generate(generator, here) for here in walk(noise, 25)], 25, folder / "walk.mp4")
-        files.append(folder / "walk.mp4")
+        try:
+            with record.writing(folder / "walk.mp4") as path:
+                save_walk_video([generate(generator, here) for here in walk(noise, 25)], 25, path)
+        except RunError as error:
+            raise RunError(f"{error}. The images are there: without --walk there is no video")
     return files

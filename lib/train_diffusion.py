@@ -1,5 +1,7 @@
 """Training the diffusion model (Ho et al. 2020, https://arxiv.org/abs/2006.11239, algorithm 1)."""
 import math
+import os
+import zlib
 from copy import deepcopy
 from itertools import combinations
 from pathlib import Path
@@ -11,15 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lib.checkpoint import check_history
 from lib.distances import POINTS, energy_distance, sliced_wasserstein
 from lib.draw_diffusion import (frame_steps, save_comparison, save_forward_video, save_generation_video,
                                 save_schedules)
+from lib.files import part_of
 from lib.model_diffusion import SimpleDiffusion
 from lib.pictures import save_curves
-from lib.run import CHECKPOINT, Run, choose_device
+from lib.run import Run, choose_device
 from lib.sample_diffusion import sample_ddpm
-from lib.script import UserError
-from lib.utils import SCHEDULES, add_noise, get_dataset, linear_schedule
+from lib.script import RunError, UserError, in_one_line, say
+from lib.utils import DENSITIES, SCHEDULES, add_noise, get_dataset, linear_schedule
 
 FILES = ("samples.png", "schedules.png", "loss_curves.png")
 GENERATED = 100_000                                 # points drawn from the model at the end
@@ -111,11 +115,9 @@ def in_words(metrics: Dict[str, float]) -> str:
         ("sliced Wasserstein distance to the data", "swd"), ("energy distance", "energy")))
 
 
-def check_place(video: Path, mine: bool) -> None:
-    """Find out before the training whether a video can be written. mine: one that is there belongs to this run."""
-    part = video.with_suffix(".part.mp4")
-    if video.exists() and not mine:
-        raise UserError(f"{video} is there already, of another run: move it, or choose another name by --output_dir")
+def check_place(video: Path) -> None:
+    """Find out before the training whether a video can be written. Raises UserError."""
+    part = part_of(video)
     try:
         part.touch()
         part.unlink()
@@ -133,18 +135,24 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
         The folder with the results, and the videos.
     """
     device = args.device = choose_device(args.device)
-    settings = {name: getattr(args, name) for name in (
-        "dataset", "n_samples", "schedule", "diffusion_steps", "epochs", "batch_size", "learning_rate", "n_blocks",
-        "n_units", "time_embedding", "evaluate_every", "seed")}
     folder = Path(args.output_dir or "results_diffusion")
     videos = [] if args.no_video else [
-        Path(f"{folder.resolve().name}_{name}.mp4") for name in ("forward", "generation")]
+        Path(f"{os.path.basename(os.path.abspath(folder))}_{name}.mp4") for name in ("forward", "generation")]
     data = get_dataset(args.dataset, args.n_samples, np.random.default_rng(args.seed))
     fresh = [torch.from_numpy(get_dataset(args.dataset, POINTS, np.random.default_rng([args.seed, number])))
              for number in range(1, 6)]
-    run = Run(folder, settings, FILES, args.resume, args.overwrite)
+    settings = {name: getattr(args, name) for name in (
+        "n_samples", "schedule", "diffusion_steps", "epochs", "batch_size", "learning_rate", "n_blocks", "n_units",
+        "time_embedding", "evaluate_every", "seed")}
+    settings["dataset"] = in_one_line(os.path.normpath(args.dataset))
+    if args.dataset not in DENSITIES:
+        settings["checksum"] = f"{zlib.crc32(Path(args.dataset).read_bytes()):08x}"
+    names = [["loss"], ["loss", "swd", "energy", "swd_floor", "energy_floor"]]
+    run = Run(folder, settings, "run_diffusion_training", FILES, args.resume, args.overwrite, names, videos)
+    run.check_epochs(args.epochs, "--epochs")
+    check_history(run.history[args.epochs - 1:], names[1:], folder)         # the last epoch has distances
     for video in videos:
-        check_place(video, mine=(folder / CHECKPOINT).exists())
+        check_place(video)
 
     schedule = SCHEDULES[args.schedule](args.diffusion_steps)
     baralphas = schedule[0]
@@ -159,33 +167,65 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
 
     clip = float(np.abs(data).max())
     floor = distances(combinations(fresh, 2), "_floor")     # of ten pairs
+    kept = frame_steps(args.diffusion_steps)[::-1] if videos else []
+    generated = []                                  # by the trained model: samples and path, as sample_ddpm gives them
+
+    def generate() -> None:
+        run.seed_epoch(args.epochs + 1)             # so that a run that was stopped now can generate the same again
+        noise = torch.randn(GENERATED, 2, device=device)
+        generated[:] = [points.cpu() for points in sample_ddpm(average, noise, schedule, clip, kept)]
 
     def evaluate(epoch: int) -> Dict[str, float]:
-        """The distances, every so many epochs and at the end; at the end the pictures too."""
-        last = epoch == args.epochs
-        if not last and epoch % args.evaluate_every:
+        """Measure the distances, every so many epochs and at the end."""
+        if epoch == args.epochs:
+            generate()
+            samples = generated[0]
+        elif epoch % args.evaluate_every:
             return {}
-        kept = frame_steps(args.diffusion_steps)[::-1] if last and videos else []
-        noise = torch.randn(GENERATED if last else POINTS, 2, device=device)
-        samples, path = (points.cpu() for points in sample_ddpm(average, noise, schedule, clip, kept))
-        metrics = {**distances(zip(samples.split(POINTS), fresh)), **floor}
-        if last:                                    # before the checkpoint: a resumed run lacks no picture
-            save_comparison(samples, data, in_words(metrics), folder / "samples.png")
-            save_schedules(args.diffusion_steps, folder / "schedules.png")
-            if videos:
-                save_forward_video(data[:GENERATED], baralphas, videos[0])
-                save_generation_video(path, kept, samples, data, videos[1])
-        return metrics
+        else:
+            samples = sample_ddpm(average, torch.randn(POINTS, 2, device=device), schedule, clip)[0].cpu()
+        return {**distances(zip(samples.split(POINTS), fresh)), **floor}
 
-    print(f"training on {args.dataset}, {len(data):,} points, on {device}", flush=True)
+    say(f"training on {args.dataset}, {len(data):,} points, on {device}")
     if baralphas[-1] > 0.01:
         enough = next(n for n in range(args.diffusion_steps, 10 ** 4) if linear_schedule(n)[0][-1] <= 0.01)
         print(f"warning: the linear schedule does not end in noise after {args.diffusion_steps} steps (baralpha is "
               f"{baralphas[-1]:.2f} there, it should be below 0.01), but generation begins with noise: take --schedule "
               f"cosine, or --diffusion_steps {enough} or more", flush=True)
     train(data, args, model, optimizer, baralphas, scheduler, average, run, evaluate)
-    save_curves(run.history, {"mean squared error of the predicted noise": ("loss",),
-                              "sliced Wasserstein distance to the data": ("swd", "swd_floor")},
-                folder / "loss_curves.png")
+
+    # After the checkpoint: a training that is finished cannot be lost to a figure or a video.
+    if not generated and not all((folder / name).exists() for name in [*FILES, *map(os.path.abspath, videos)]):
+        generate()
+    if generated:
+        draw_results(run, data, baralphas, *generated, kept, videos)
+    run.finish()
     print(in_words(run.history[-1]))
-    return folder, [video for video in videos if video.exists()]
+    return folder, videos
+
+
+def draw_results(run: Run, data: np.ndarray, baralphas: Tensor, samples: Tensor, path: Tensor, kept: Sequence[int],
+                 videos: Sequence[Path]) -> None:
+    """Draw the figures of a finished run, and make its videos.
+
+    Args:
+        samples, path: as sample_ddpm gives them, the path at the timesteps `kept`.
+        videos: none, or where the forward process and the generation go.
+    """
+    with run.writing("samples.png") as place:
+        save_comparison(samples, data, in_words(run.history[-1]), place)
+    with run.writing("schedules.png") as place:
+        save_schedules(len(baralphas), place)
+    with run.writing("loss_curves.png") as place:
+        save_curves(run.history, {"mean squared error of the predicted noise": ("loss",),
+                                  "sliced Wasserstein distance to the data": ("swd", "swd_floor")}, place)
+    if videos:
+        run.seed_epoch(len(run.history) + 1)
+        try:
+            with run.writing(videos[0]) as place:
+                save_forward_video(data[:GENERATED], baralphas, place)
+            with run.writing(videos[1]) as place:
+                save_generation_video(path, kept, samples, data, place)
+        except RunError as error:
+            raise RunError(f"{error}. The training is finished and kept: --resume tries again, --resume --no_video "
+                           "goes without")

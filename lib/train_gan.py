@@ -21,8 +21,8 @@ from tqdm import tqdm
 from lib.augment_gan import Augmented
 from lib.image_folder import Pictures, load_pictures
 from lib.run import Run, choose_device
-from lib.script import UserError
-from lib.watch_gan import FILES, Watch, in_words
+from lib.script import say
+from lib.watch_gan import FILES, Watch, in_words, metric_names
 
 
 def update_discriminator(discriminator: nn.Module, generator: nn.Module, real_images: Tensor, noise: Tensor,
@@ -179,7 +179,7 @@ def train_gan(generator: nn.Module, discriminator: nn.Module, pictures: Pictures
     optimizers = make_optimizers(discriminator, generator, args)
     average = None if args.plain else deepcopy(generator)
     shown = {"generator": generator} if args.plain else {"generator": generator, "average": average}
-    watch = Watch(shown, pictures, args, run.folder)
+    watch = Watch(shown, pictures, args, run)
     first_epoch = run.start(**{**networks, **shown}, optimizerD=optimizers[0], optimizerG=optimizers[1])
     if first_epoch == 1:
         run.seed_epoch(0)
@@ -193,6 +193,7 @@ def train_gan(generator: nn.Module, discriminator: nn.Module, pictures: Pictures
         run.end_epoch({**metrics, **watch.distances(epoch)})
         print(in_words(run.history, args.num_epochs), flush=True)
     watch.end(run.history, discriminator)
+    run.finish()
 
 
 def run_gan_training(args: Any) -> Path:
@@ -205,17 +206,15 @@ def run_gan_training(args: Any) -> Path:
         The folder with the results.
     """
     from lib.model_gan import Discriminator, Generator, weights_init    # here: task 3.2 does without task 3.1
-    device = choose_device(args.device)
-    pictures = load_pictures(args.data_dir, 32, args.skip_bad)
+    device, folder = choose_device(args.device), Path(args.output_dir or "results_gan")
+    pictures = load_pictures(args.data_dir, 32, args.skip_bad, leave_out=[folder])
     settings = {name: getattr(args, name) for name in (
         "batch_size", "latent_size", "ngf", "ndf", "lr", "beta1", "plain", "average_over", "sample_every",
         "evaluate_every", "seed")}
     settings["pictures"] = f"{len(pictures)} of checksum {zlib.crc32(pictures.pixels.numpy().tobytes()):08x}"
-    run = Run(args.output_dir or "results_gan", settings, FILES, args.resume, args.overwrite)
-    if len(run.history) > args.num_epochs:
-        raise UserError(f"{run.folder} has finished {len(run.history)} epochs already, more than --num_epochs "
-                        f"{args.num_epochs}")
-    print(f"training on {len(pictures):,} pictures of {args.data_dir}, on {device}", flush=True)
+    run = Run(folder, settings, "run_gan_training", FILES, args.resume, args.overwrite, metric_names(args))
+    run.check_epochs(args.num_epochs, "--num_epochs")
+    say(f"training on {len(pictures):,} pictures of {args.data_dir}, on {device}")
     torch.manual_seed(args.seed)
     generator = Generator(args.ngf, latent_size=args.latent_size).apply(weights_init)
     discriminator = Discriminator(args.ndf).apply(weights_init)

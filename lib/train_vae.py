@@ -11,9 +11,9 @@ from lib.loss_vae import VAELoss
 from lib.model_vae import VAE
 from lib.pictures import save_curves, save_image_grid
 from lib.run import Run, choose_device
-from lib.script import UserError
 
-FILES = ("train_samples.png", "reconstruction_epoch_*.png", "prior_samples.png", "loss_curves.png", "latent_space.png")
+FILES = ("train_samples.png", "reconstruction_epoch_[0-9][0-9].png", "prior_samples.png", "loss_curves.png")
+METRICS = ("train_reconstruction", "train_kl", "test_reconstruction", "test_kl")
 Loader = Iterable[Tuple[Tensor, Tensor]]
 
 
@@ -86,11 +86,12 @@ def train_vae(model: nn.Module, train_loader: Loader, test_loader: Loader, num_e
     # fused: one kernel updates all weights, which is faster; MPS has it only in newer versions
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=torch.device(device).type != "mps")
     if run is None:
-        run = Run(output_dir, {"lr": lr, "kl_loss_weight": kl_loss_weight}, FILES)
+        run = Run(output_dir, {"lr": lr, "kl_loss_weight": kl_loss_weight}, "train_vae", FILES)
     first_epoch = run.start(model=model, optimizer=optimizer)
     if save_images and first_epoch == 1:
         run.seed_epoch(0)
-        save_image_grid(next(iter(train_loader))[0], run.folder / "train_samples.png", "training images")
+        with run.writing("train_samples.png") as path:
+            save_image_grid(next(iter(train_loader))[0], path, "training images")
 
     for epoch in range(first_epoch, num_epochs + 1):
         run.seed_epoch(epoch)
@@ -99,38 +100,40 @@ def train_vae(model: nn.Module, train_loader: Loader, test_loader: Loader, num_e
             train_reconstruction, train_kl = train_epoch(model, batches, loss_function, optimizer, device)
             test_reconstruction, test_kl = evaluate(model, test_loader, device)
         if save_images:                             # before the checkpoint: a resumed run lacks no picture
-            draw_reconstructions(model, test_loader, device, run.folder, epoch)
-        run.end_epoch({"train_reconstruction": train_reconstruction, "train_kl": train_kl,
-                       "test_reconstruction": test_reconstruction, "test_kl": test_kl})
+            with run.writing(f"reconstruction_epoch_{epoch:02d}.png") as path:
+                draw_reconstructions(model, test_loader, device, path, epoch)
+        run.end_epoch(dict(zip(METRICS, (train_reconstruction, train_kl, test_reconstruction, test_kl))))
         print(f"epoch {epoch:3d}/{num_epochs}   "
               f"train: reconstruction {train_reconstruction:6.2f}, KL {train_kl:5.2f}   "
               f"test: reconstruction {test_reconstruction:6.2f}, KL {test_kl:5.2f}", flush=True)
 
     if save_images:
-        draw_prior_samples(model, device, run.folder)
+        with run.writing("prior_samples.png") as path:
+            draw_prior_samples(model, device, path)
         panels = {"reconstruction, nats per image": ("train_reconstruction", "test_reconstruction"),
                   "KL, nats per image": ("train_kl", "test_kl")}
-        save_curves(run.history, panels, run.folder / "loss_curves.png")
+        with run.writing("loss_curves.png") as path:
+            save_curves(run.history, panels, path)
+    run.finish()
 
 
 @torch.no_grad()
-def draw_reconstructions(model: nn.Module, loader: Loader, device: Union[str, torch.device], folder: Path, epoch: int
+def draw_reconstructions(model: nn.Module, loader: Loader, device: Union[str, torch.device], path: Path, epoch: int
                          ) -> None:
     """Save 32 images, each row with its reconstructions below it."""
     model.eval()
     x = next(iter(loader))[0][:32].to(device)
     rows = [row for pair in zip(x.split(8), model(x)[0].split(8)) for row in pair]
-    save_image_grid(torch.cat(rows), folder / f"reconstruction_epoch_{epoch:02d}.png", normalize=False,
+    save_image_grid(torch.cat(rows), path, normalize=False,
                     title=f"epoch {epoch}: test images and, below each row, their reconstructions")
 
 
 @torch.no_grad()
-def draw_prior_samples(model: nn.Module, device: Union[str, torch.device], folder: Path) -> None:
+def draw_prior_samples(model: nn.Module, device: Union[str, torch.device], path: Path) -> None:
     """Save what the decoder makes of 64 draws from the prior N(0, 1)."""
     model.eval()
     z = torch.randn(64, model.latent_size, generator=torch.Generator().manual_seed(0)).to(device)
-    save_image_grid(model.decode(z), folder / "prior_samples.png", normalize=False,
-                    title="decoded draws from the prior N(0, 1)")
+    save_image_grid(model.decode(z), path, "decoded draws from the prior N(0, 1)", normalize=False)
 
 
 def run_vae_training(args: Any) -> Path:
@@ -145,11 +148,9 @@ def run_vae_training(args: Any) -> Path:
     device = choose_device(args.device)
     settings = {name: getattr(args, name) for name in (
         "dataset", "kl_loss_weight", "lr", "batch_size", "latent_size", "hidden_size", "seed")}
-    run = Run(args.output_dir or f"results_kl{args.kl_loss_weight}", settings, FILES,
-              args.resume, args.overwrite)
-    if len(run.history) > args.num_epochs:
-        raise UserError(f"{run.folder} has finished {len(run.history)} epochs already, more than --num_epochs "
-                        f"{args.num_epochs}")
+    run = Run(args.output_dir or f"results_kl{args.kl_loss_weight}", settings, "train_vae", FILES,
+              args.resume, args.overwrite, [METRICS])
+    run.check_epochs(args.num_epochs, "--num_epochs")
     digits = load_digits(run.settings["dataset"], args.data_dir)
     run.settings["dataset"] = digits.name
     print(f"training on {digits.name}, {len(digits.train_images):,} images, on {device}", flush=True)

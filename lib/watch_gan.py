@@ -1,22 +1,30 @@
 """Is the training well? What a run of the GAN shows and measures on its way."""
 import math
-from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from lib.checkpoint import save_weights
 from lib.distances import picture_distances
 from lib.draw_gan import draw_nearest, draw_panels, save_progress_video
 from lib.image_folder import Pictures
 from lib.pictures import save_curves, save_image_grid
-from lib.run import save_weights
+from lib.run import Run
 from lib.sample_gan import draw_noise, generate, ready
+from lib.script import RunError
 
-FILES = ("training_pictures.png", "generated_*.png", "generated.mp4", "generated.part.mp4", "nearest.png",
+FILES = ("training_pictures.png", f"generated_{6 * '[0-9]'}.png", "generated.mp4", "nearest.png",
          "loss_curves.png", "generator.pt", "generator_average.pt", "discriminator.pt")
 MEASURED = 800                                      # pictures a side that a distance is measured on, at most
 LEVELS = ("swd_32", "swd_16")                       # of the distance, by the pixels of a picture's side
+
+
+def metric_names(args: Any) -> List[List[str]]:
+    """Return the names of the metrics of an epoch without distances, and of one with distances. args: the flags."""
+    shown = ["generator"] if args.plain else ["generator", "average"]
+    names = ["loss_D", "loss_G", "D_x", "D_G_z1", "D_G_z2"]
+    return [names, names + [f"{level}_{name}" for name in (*shown, "floor") for level in LEVELS]]
 
 
 def warning(history: Sequence[Dict[str, float]]) -> str:
@@ -59,11 +67,11 @@ class Watch:
     Args:
         networks: by name: the generator, and the average of its weights if there is one.
         args: the flags.
-        folder: where the pictures go.
+        run: in whose folder the pictures go.
     """
 
-    def __init__(self, networks: Dict[str, nn.Module], pictures: Pictures, args: Any, folder: Path) -> None:
-        self.networks, self.pictures, self.args, self.folder = networks, pictures, args, folder
+    def __init__(self, networks: Dict[str, nn.Module], pictures: Pictures, args: Any, run: Run) -> None:
+        self.networks, self.pictures, self.args, self.run = networks, pictures, args, run
         self.steps = math.ceil(len(pictures) / args.batch_size)             # in an epoch
         self.noise = draw_noise(min(len(pictures), MEASURED), args.latent_size, seed=args.seed)
         chance = torch.Generator().manual_seed(args.seed)
@@ -82,12 +90,9 @@ class Watch:
     def begin(self) -> None:
         """Draw what the networks are to learn, and what they make of the noise before they do."""
         if self.args.images:
-            save_image_grid(self.real[:64] / 2 + 0.5, self.folder / "training_pictures.png", "training pictures",
-                            normalize=False)
+            with self.run.writing("training_pictures.png") as path:
+                save_image_grid(self.real[:64] / 2 + 0.5, path, "training pictures", normalize=False)
             self.after_step(0)
-
-    def snapshot(self, step: int) -> Path:
-        return self.folder / f"generated_{step:06d}.png"
 
     def is_shown(self, step: int) -> bool:
         """Often at first, then every so many steps, and at the end."""
@@ -98,8 +103,9 @@ class Watch:
         """Draw what they make of the noise."""
         if self.args.images and self.is_shown(step):
             moment = f"epoch {math.ceil(step / self.steps)}, step {step}"
-            draw_panels({f"{name}, {moment}": images for name, images in self.generate(self.noise[:64]).items()},
-                        self.snapshot(step))
+            panels = {f"{name}, {moment}": images for name, images in self.generate(self.noise[:64]).items()}
+            with self.run.writing(f"generated_{step:06d}.png") as path:
+                draw_panels(panels, path)
 
     def distances(self, epoch: int) -> Dict[str, float]:
         """The distances to the data, every so many epochs and at the end."""
@@ -112,17 +118,37 @@ class Watch:
     def end(self, history: List[Dict[str, float]], discriminator: nn.Module) -> None:
         """Leave the weights, the curves, the video, and the nearest training pictures."""
         for name, network in self.networks.items():
-            file = "generator.pt" if name == "generator" else f"generator_{name}.pt"
-            save_weights(ready(network, self.args.latent_size), self.folder / file)
-        save_weights(discriminator, self.folder / "discriminator.pt")
+            with self.run.writing("generator.pt" if name == "generator" else f"generator_{name}.pt") as path:
+                save_weights(ready(network, self.args.latent_size), path)
+        with self.run.writing("discriminator.pt") as path:
+            save_weights(discriminator, path)
         if self.args.images:
-            panels = {"loss": ["loss_D", "loss_G"], "mean output of the discriminator": ["D_x", "D_G_z1"]}
-            labels = {"loss_D": "discriminator", "loss_G": "generator", "D_x": "real", "D_G_z1": "generated"}
-            for level in LEVELS:
-                lines = {f"{level}_{name}": name for name in (*self.networks, "floor")}
-                panels[f"distance to the data at {level[4:]} px"] = list(lines)
-                labels.update(lines)
-            save_curves(history, panels, self.folder / "loss_curves.png", labels)
-            draw_nearest(list(self.generate(self.noise[:24]).values())[-1], self.pictures, self.folder / "nearest.png")
-            shown = (self.snapshot(step) for step in range(len(history) * self.steps + 1) if self.is_shown(step))
-            save_progress_video([path for path in shown if path.exists()], self.folder / "generated.mp4")
+            self.draw_results(history)
+
+    def draw_results(self, history: List[Dict[str, float]]) -> None:
+        """Draw the curves and the nearest training pictures, and make the video."""
+        panels = {"loss": ["loss_D", "loss_G"], "mean output of the discriminator": ["D_x", "D_G_z1"]}
+        labels = {"loss_D": "discriminator", "loss_G": "generator", "D_x": "real", "D_G_z1": "generated"}
+        for level in LEVELS:
+            lines = {f"{level}_{name}": name for name in (*self.networks, "floor")}
+            panels[f"distance to the data at {level[4:]} px"] = list(lines)
+            labels.update(lines)
+        with self.run.writing("loss_curves.png") as path:
+            save_curves(history, panels, path, labels)
+        with self.run.writing("nearest.png") as path:
+            draw_nearest(list(self.generate(self.noise[:24]).values())[-1], self.pictures, path)
+        if self.args.video:
+            self.make_video(len(history))
+
+    def make_video(self, epochs: int) -> None:
+        """Make a video of the snapshots, if the training has left any."""
+        steps = (step for step in range(epochs * self.steps + 1) if self.is_shown(step))
+        snapshots = [self.run.folder / f"generated_{step:06d}.png" for step in steps]
+        snapshots = [path for path in snapshots if path.exists()]
+        try:
+            if snapshots:
+                with self.run.writing("generated.mp4") as path:
+                    save_progress_video(snapshots, path)
+        except RunError as error:
+            raise RunError(f"{error}. The training is finished and kept: --resume tries again, --resume --no_video "
+                           "goes without")

@@ -15,7 +15,8 @@ from matplotlib.image import imread
 from PIL import Image
 
 from course.tests.support import (DIFFUSION, assert_done, assert_one_line, assert_same_run, assert_same_value, contents,
-                                  finish, load, read_until, run, start)
+                                  environment, finish, load, read_until, run, start)
+from lib.files import RECORD
 
 EPOCHS = 12
 TINY = ("--n_samples", 20_000, "--n_blocks", 1, "--n_units", 8, "--diffusion_steps", 6, "--epochs", EPOCHS,
@@ -55,7 +56,7 @@ def test_files_and_lines(alone):
     assert lines[-1].startswith("results are in results_diffusion/") and all(name in lines[-1] for name in VIDEOS)
     assert not any("warning" in line for line in lines)
     assert set(contents(alone)) == VIDEOS | {"said.txt"} | {f"results_diffusion/{name}" for name in (
-        "checkpoint.pt", "metrics.csv", "samples.png", "schedules.png", "loss_curves.png")}
+        "checkpoint.pt", "metrics.csv", "samples.png", "schedules.png", "loss_curves.png", RECORD)}
     for picture in (alone / "results_diffusion").glob("*.png"):
         assert imread(str(picture)).std() > 0.05, picture
 
@@ -100,7 +101,7 @@ def test_no_video_and_quiet(tmp_path, alone):
     assert_done(done)
     assert done.stdout.count("\n") == 3
     assert set(contents(tmp_path)) == {f"deep/er/{name}" for name in (
-        "checkpoint.pt", "metrics.csv", "samples.png", "schedules.png", "loss_curves.png")}
+        "checkpoint.pt", "metrics.csv", "samples.png", "schedules.png", "loss_curves.png", RECORD)}
     assert_same_value(load(tmp_path / "deep/er")["model"], load(alone / "results_diffusion")["model"])
 
 
@@ -145,13 +146,13 @@ def test_same_seed_same_bits_and_another_seed_others(tmp_path, alone):
 # Killed and stopped
 
 def test_killed_and_resumed(tmp_path, alone):
-    """In the imports, in the training, and while the pictures and videos of the last epoch are made."""
+    """In the imports, in the training, and while the figures and videos are made."""
     folder, kept = tmp_path / "results_diffusion", 0
-    for epoch, pause in (0, 3), (3, 0.05), (7, 0.05), (EPOCHS - 1, 1), (EPOCHS - 1, 3):
+    for epoch, pause in (0, 3), (3, 0.05), (7, 0.05), (EPOCHS, 1), (EPOCHS, 3):
         process = start(DIFFUSION, *TINY, "--resume", cwd=tmp_path)
         if epoch > kept:
             read_until(process, epoch)
-        elif epoch:                                 # nothing is said before the last epoch is over
+        elif epoch:
             while not (folder / "samples.png").exists():
                 time.sleep(0.01)
         time.sleep(random.uniform(0, pause))
@@ -162,14 +163,67 @@ def test_killed_and_resumed(tmp_path, alone):
             before, kept = kept, len(load(folder)["history"])
             assert kept >= max(before, epoch)
     assert_done(run(DIFFUSION, *TINY, "--resume", cwd=tmp_path))
-    assert_same_directory_but_for_leftovers(tmp_path, alone)
+    assert_same_directory(tmp_path, alone)
 
 
-def assert_same_directory_but_for_leftovers(cwd, alone):
-    """A kill may leave a file half written, under a name that says so."""
-    for path in list(cwd.rglob("*.part")) + list(cwd.rglob("*.part.mp4")):
-        path.unlink()
+@pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
+def test_one_epoch_killed_at_its_video_goes_on(tmp_path, flag):
+    flags = ("--n_samples", 2000, "--epochs", 1, "--diffusion_steps", 3, "--n_blocks", 1, "--n_units", 8)
+    for folder in "killed", "alone":
+        (tmp_path / folder).mkdir()
+    process = start(DIFFUSION, *flags, cwd=tmp_path / "killed")
+    while not list((tmp_path / "killed").glob("*.part")):
+        assert process.poll() is None, finish(process)
+        time.sleep(0.001)
+    process.kill()
+    finish(process)
+    for folder, more in ("killed", [flag]), ("alone", []):
+        assert_done(run(DIFFUSION, *flags, *more, cwd=tmp_path / folder))
+    assert_same_directory(tmp_path / "killed", tmp_path / "alone")
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
+def test_videos_of_a_folder_with_the_same_name_are_kept(tmp_path, flag):
+    flags = ("--n_samples", 300, "--epochs", 1, "--diffusion_steps", 3, "--n_blocks", 1, "--n_units", 8)
+    assert_done(run(DIFFUSION, *flags, "--output_dir", "a/o", cwd=tmp_path))
+    assert_done(run(DIFFUSION, *flags, "--output_dir", "b/o", "--no_video", cwd=tmp_path))
+    before = contents(tmp_path)
+    assert_one_line(run(DIFFUSION, *flags, "--output_dir", "b/o", flag, cwd=tmp_path), 2, "o_forward.mp4", "move it")
+    assert contents(tmp_path) == before
+    assert_done(run(DIFFUSION, *flags, "--output_dir", "a/o", flag, cwd=tmp_path))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("program", ["/nonexistent", "/bin/true", "/bin/false", "rubbish"])
+def test_training_is_not_lost_to_a_broken_ffmpeg(tmp_path, alone, program):
+    if program == "rubbish":
+        program = tmp_path / "rubbish"
+        program.write_text("#!/bin/sh\nhead -c 300000 /dev/zero >&2\n")
+        program.chmod(0o755)
+    cwd = tmp_path / "cwd"
+    shutil.copytree(str(alone), str(cwd))
+    for name in VIDEOS:
+        (cwd / name).unlink()
+    broken = dict(environment(), IMAGEIO_FFMPEG_EXE=str(program))
+    done = run(DIFFUSION, *TINY, "--resume", cwd=cwd, env=broken)
+    assert_one_line(done, 1, "results_diffusion_forward.mp4", "ffmpeg", "--no_video")
+    assert len(done.stderr) < 600
+    assert_same_value(load(cwd / "results_diffusion"), load(alone / "results_diffusion"))
+    assert_done(run(DIFFUSION, *TINY, "--resume", "--no_video", cwd=cwd, env=broken))
+    assert_done(run(DIFFUSION, *TINY, "--resume", cwd=cwd))
     assert_same_directory(cwd, alone)
+
+
+def test_density_from_an_image_that_changed_is_told(tmp_path):
+    flags = ("--n_samples", 300, "--epochs", 1, "--diffusion_steps", 3, "--n_blocks", 1, "--n_units", 4, "--no_video")
+    image = Image.new("L", (60, 40), 255)
+    image.paste(0, (45, 0, 60, 40))
+    image.save(str(tmp_path / "bar.png"))
+    assert_done(run(DIFFUSION, "--dataset", "bar.png", *flags, cwd=tmp_path))
+    assert_done(run(DIFFUSION, "--dataset", "./bar.png", *flags, "--resume", cwd=tmp_path))
+    image.paste(0, (0, 0, 15, 40))
+    image.save(str(tmp_path / "bar.png"))
+    assert_one_line(run(DIFFUSION, "--dataset", "bar.png", *flags, "--resume", cwd=tmp_path), 2, "checksum was")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
@@ -180,7 +234,7 @@ def test_stopped_in_training(tmp_path, alone, signum):
     assert_one_line(finish(process), 128 + signum, "stopped", "--resume")
     assert 2 <= len(load(tmp_path / "results_diffusion")["history"]) < EPOCHS
     assert_done(run(DIFFUSION, *TINY, "--resume", cwd=tmp_path))
-    assert_same_directory_but_for_leftovers(tmp_path, alone)
+    assert_same_directory(tmp_path, alone)
 
 
 def test_finished_run_resumed_stays_as_it_is(tmp_path, alone):
@@ -219,10 +273,11 @@ def test_no_room_for_the_video(tmp_path, alone):
         flags = (*TINY, "--output_dir", "../results_diffusion")
         assert_one_line(run(DIFFUSION, *flags, cwd=disk), 1, "results_diffusion_forward.mp4", "room")
         assert contents(disk) == {}
-        assert len(load(tmp_path / "results_diffusion")["history"]) == EPOCHS - 1
+        assert len(load(tmp_path / "results_diffusion")["history"]) == EPOCHS
         assert mount("remount", "size=50m").returncode == 0
         assert_done(run(DIFFUSION, *flags, "--resume", cwd=disk))
-        assert_same_run(tmp_path / "results_diffusion", alone / "results_diffusion")
+        (tmp_path / "results_diffusion" / RECORD).write_bytes((alone / "results_diffusion" / RECORD).read_bytes())
+        assert_same_run(tmp_path / "results_diffusion", alone / "results_diffusion")    # the videos are elsewhere
         assert set(contents(disk)) == VIDEOS
     finally:
         subprocess.run(["umount", str(disk)], check=True)

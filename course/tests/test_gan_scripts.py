@@ -1,5 +1,6 @@
 """run_gan_training.py and sample_gan.py from end to end, as a user runs them, and what they are made of."""
 import csv
+import os
 import random
 import re
 import shutil
@@ -17,10 +18,11 @@ from PIL import Image
 from torch import nn
 
 from course.tests.support import (GAN, SAMPLE, assert_done, assert_one_line, assert_same_run, assert_same_value,
-                                  contents, finish, load, read_until, run, start, write_pictures)
+                                  contents, environment, finish, load, read_until, run, start, write_pictures)
 from lib.augment_gan import Augmented, covered, moved
 from lib.distances import picture_distances
 from lib.draw_gan import draw_nearest, nearest_pictures
+from lib.files import RECORD, Folder
 from lib.image_folder import load_pictures
 from lib.model_gan import Discriminator, Generator, weights_init
 from lib.sample_gan import draw_noise, find_weights, generate, load_generator, ready, walk
@@ -33,7 +35,7 @@ TINY = ("--data_dir", "pictures", "--num_epochs", EPOCHS, "--batch_size", 8, "--
         "--evaluate_every", 4, "--sample_every", 7)
 WEIGHTS = {"generator.pt", "generator_average.pt", "discriminator.pt"}
 FILES = WEIGHTS | {"checkpoint.pt", "metrics.csv", "training_pictures.png", "generated.mp4", "nearest.png",
-                   "loss_curves.png"} | {f"generated_{step:06d}.png" for step in (0, 7, 14, 18)}
+                   "loss_curves.png", RECORD} | {f"generated_{step:06d}.png" for step in (0, 7, 14, 18)}
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +122,7 @@ def test_plain_is_the_assignments_training(cwd, alone):
 
 def test_no_images(cwd, alone):
     assert_done(run(GAN, *TINY, "--no_images", "--output_dir", "deep/er", cwd=cwd))
-    assert set(contents(cwd / "deep/er")) == WEIGHTS | {"checkpoint.pt", "metrics.csv"}
+    assert set(contents(cwd / "deep/er")) == WEIGHTS | {"checkpoint.pt", "metrics.csv", RECORD}
     assert_same_value(load(cwd / "deep/er"), load(alone / "results_gan"))
 
 
@@ -144,13 +146,6 @@ def test_fewer_pictures_than_a_batch_and_one_class(tmp_path, count):
 
 # Killed and stopped
 
-def tidied(folder):
-    """A kill may leave a file half written, under a name that says so."""
-    for path in list(folder.rglob("*.part")) + list(folder.rglob("*.part.mp4")):
-        path.unlink()
-    return folder
-
-
 def test_killed_and_resumed(cwd, alone):
     """In the imports, in the training, and while the last pictures and the video are made."""
     folder, kept = cwd / "results_gan", 0
@@ -166,7 +161,7 @@ def test_killed_and_resumed(cwd, alone):
             before, kept = kept, len(load(folder)["history"])
             assert kept >= max(before, epoch)
     assert_done(run(GAN, *TINY, "--resume", cwd=cwd))
-    assert_same_run(tidied(folder), alone / "results_gan")
+    assert_same_run(folder, alone / "results_gan")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
@@ -178,7 +173,7 @@ def test_stopped_in_training(cwd, alone, signum):
     assert_one_line(done, 128 + signum, "stopped", "--resume")
     assert 2 <= len(load(cwd / "results_gan")["history"]) <= EPOCHS
     assert_done(run(GAN, *TINY, "--resume", cwd=cwd))
-    assert_same_run(tidied(cwd / "results_gan"), alone / "results_gan")
+    assert_same_run(cwd / "results_gan", alone / "results_gan")
 
 
 # What is added to the assignment's training
@@ -327,16 +322,86 @@ def test_nearest_pictures(tmp_path):
 def test_samples_walk_and_nearest(cwd, alone):
     shutil.copytree(str(alone / "results_gan"), str(cwd / "results_gan"))
     before = contents(cwd)
+    before.pop(f"results_gan/{RECORD}")
     done = run(SAMPLE, "--num_images", 20, "--walk", 2, "--nearest", "pictures", cwd=cwd)
     assert_done(done)
     made = {f"results_gan/{name}" for name in ("samples.png", "samples_nearest.png", "walk.mp4")}
     after = contents(cwd)
-    assert set(after) - set(before) == made and all(name in done.stdout for name in made)
+    assert set(after) - set(before) == made | {f"results_gan/{RECORD}"} and all(name in done.stdout for name in made)
     assert all(after[name] == data for name, data in before.items())
     with imageio.get_reader(str(cwd / "results_gan" / "walk.mp4")) as reader:
         assert reader.get_meta_data()["codec"] == "h264" and len([frame for frame in reader]) > 50
     assert_done(run(SAMPLE, "--num_images", 20, "--seed", 1, cwd=cwd))
     assert contents(cwd)["results_gan/samples.png"] != after["results_gan/samples.png"]
+
+
+@pytest.mark.parametrize("name, flags", [("samples.png", ()), ("samples_nearest.png", ("--nearest", "pictures")),
+                                         ("walk.mp4", ("--walk", 2))])
+def test_files_of_others_are_never_replaced(cwd, alone, name, flags):
+    """Not those of the user, and not those of another script's run."""
+    checkpoint = alone / "results_gan" / "checkpoint.pt"
+    for folder, owner in (cwd / "mine", ""), (cwd / "other", "run_diffusion_training"):
+        folder.mkdir()
+        with Folder(folder, owner).writing(folder / name) if owner else open(os.devnull):
+            (folder / name).write_bytes(b"not of sample_gan.py")
+        before = contents(cwd)
+        done = run(SAMPLE, "--num_images", 2, "--checkpoint", checkpoint, *flags, "--output_dir", folder.name, cwd=cwd)
+        assert_one_line(done, 2, name, "move it")
+        assert contents(cwd) == before
+
+
+def test_overwrite_removes_what_was_sampled_from_the_run(cwd, alone):
+    shutil.copytree(str(alone / "results_gan"), str(cwd / "results_gan"))
+    (cwd / "results_gan" / "generated_flowers.png").write_bytes(b"mine")
+    assert_done(run(SAMPLE, "--num_images", 2, cwd=cwd))
+    assert_done(run(GAN, *TINY, "--overwrite", cwd=cwd))
+    assert (cwd / "results_gan" / "generated_flowers.png").read_bytes() == b"mine"
+    (cwd / "results_gan" / "generated_flowers.png").unlink()
+    assert_same_run(cwd / "results_gan", alone / "results_gan")
+
+
+@pytest.mark.parametrize("where", [("photos", ".", "results_gan"), (".", "photos", "photos/results"),
+                                   (".", "photos", "photos"), ("photos", ".", ".")])
+def test_a_run_does_not_train_on_its_own_images(tmp_path, where):
+    """The output folder is inside the images' folder, or is the same."""
+    place, data_dir, output_dir = where
+    write_pictures(tmp_path / "photos", 8)
+    flags = (*TINY, "--data_dir", data_dir, "--output_dir", output_dir)
+    for more in ("--num_epochs", 1), ("--num_epochs", 2, "--resume"), ("--num_epochs", 1, "--overwrite"):
+        done = run(GAN, *flags, *more, cwd=tmp_path / place)
+        assert_done(done)
+        assert "training on 8 pictures" in done.stdout
+
+
+def test_snapshot_that_was_changed_is_named(cwd, alone):
+    shutil.copytree(str(alone / "results_gan"), str(cwd / "results_gan"))
+    snapshot = cwd / "results_gan" / "generated_000007.png"
+    good = snapshot.read_bytes()
+    (cwd / "results_gan" / "generated.mp4").unlink()
+    for data in good[:1000], b"":
+        snapshot.write_bytes(data)
+        before = contents(cwd)
+        assert_one_line(run(GAN, *TINY, "--resume", cwd=cwd), 2, snapshot.name, "move it")
+        assert contents(cwd) == before
+    snapshot.unlink()
+    assert_done(run(GAN, *TINY, "--resume", cwd=cwd))
+
+
+def test_run_without_images_goes_on_with_them(cwd):
+    assert_done(run(GAN, *TINY, "--no_images", cwd=cwd))
+    assert_done(run(GAN, *TINY, "--resume", cwd=cwd))
+    assert "loss_curves.png" in contents(cwd / "results_gan") and "generated.mp4" not in contents(cwd / "results_gan")
+
+
+def test_training_is_not_lost_to_a_missing_ffmpeg(cwd, alone):
+    broken = dict(environment(), IMAGEIO_FFMPEG_EXE="/nonexistent")
+    assert_one_line(run(GAN, *TINY, cwd=cwd, env=broken), 1, "generated.mp4", "ffmpeg", "--no_video")
+    assert_same_value(load(cwd / "results_gan"), load(alone / "results_gan"))
+    assert_done(run(GAN, *TINY, "--resume", "--no_video", cwd=cwd, env=broken))
+    assert_done(run(GAN, *TINY, "--resume", cwd=cwd))
+    assert_same_run(cwd / "results_gan", alone / "results_gan")
+    done = run(SAMPLE, "--num_images", 2, "--walk", 2, cwd=cwd, env=broken)
+    assert_one_line(done, 1, "walk.mp4", "ffmpeg", "--walk")
 
 
 def test_nearest_in_a_folder_that_is_not_there_draws_nothing(alone):

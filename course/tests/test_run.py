@@ -15,8 +15,10 @@ import pytest
 import torch
 
 from course.tests.support import (ROOT, TRAIN, assert_done, assert_one_line, assert_same_run, assert_same_value,
-                                  contents, finish, load, run, start)
-from lib.run import Run, load_checkpoint, write_file
+                                  contents, environment, finish, load, run, start)
+from lib.checkpoint import load_checkpoint
+from lib.files import ANY, RECORD, Folder, write_file
+from lib.run import Run
 from lib.script import RunError, UserError
 
 EPOCHS = 6
@@ -87,8 +89,8 @@ def test_killed_while_it_writes_the_checkpoint(tmp_path):
     flags = ("--num_epochs", 2, "--hidden_size", 200, "--batch_size", 512)
     left_alone = start(TRAIN, "--dataset", "digits", "--output_dir", "alone", *flags, cwd=tmp_path)
     folder = tmp_path / "killed"
-    part, checkpoint = folder / "checkpoint.pt.part", folder / "checkpoint.pt"
     process = start(TRAIN, "--output_dir", "killed", *flags, cwd=tmp_path)
+    part, checkpoint = folder / f"checkpoint.pt.{process.pid}.part", folder / "checkpoint.pt"
     while not (part.exists() and checkpoint.exists()):
         assert process.poll() is None, finish(process)
         time.sleep(0.0003)
@@ -152,7 +154,8 @@ def test_file_size_limit(after_two, small, alone):
         done = run(TRAIN, *flags, cwd=cwd, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
         assert_one_line(done, 1, name, "File too large")
         after = contents(after_two)
-        assert {key: after[key] for key in before} == before, "something that was there is lost"
+        assert {key: after[key] for key in set(before) - {RECORD}} == {
+            key: before[key] for key in set(before) - {RECORD}}, "something that was there is lost"
         assert set(after) - set(before) <= {"reconstruction_epoch_03.png"}
         assert len(load(after_two)["history"]) == 2
     done = run(TRAIN, *flags, cwd=cwd)
@@ -208,11 +211,16 @@ def test_finished_run_resumed_stays_as_it_is(after_two, small):
 
 
 def test_overwrite_removes_the_run_and_nothing_else(after_two, small, trained):
-    mine = {"notes.txt": b"mine", "my.png": b"mine too", "checkpoint.pt.backup": b"and mine"}
-    old = {name: b"of the run before" for name in ("reconstruction_epoch_07.png", "reconstruction_epoch_08.png.part",
-                                                   "latent_space.png")}
-    for name, data in {**mine, **old}.items():
+    """It removes what the record names, whichever script wrote it, and what a killed process has left half-written."""
+    mine = {"notes.txt": b"mine", "my.png": b"mine too", "checkpoint.pt.backup": b"and mine",
+            "reconstruction_epoch_notes.png": b"mine, by a name like the run's"}
+    for name, data in mine.items():
         (after_two / name).write_bytes(data)
+    for script, name in ("train_vae", "reconstruction_epoch_07.png"), ("plot_latent_space", "latent_space.png"):
+        with Folder(after_two, script).writing(after_two / name) as path:
+            path.write_bytes(b"of the run before")
+    (after_two / "reconstruction_epoch_08.png.123.part").write_bytes(b"half a file")
+    Folder(after_two, "train_vae").note(after_two / "reconstruction_epoch_08.png", ANY)
     assert_done(run(TRAIN, *small, "--num_epochs", 2, "--overwrite", cwd=after_two.parent))
     for name, data in mine.items():
         assert (after_two / name).read_bytes() == data
@@ -239,12 +247,99 @@ def test_files_of_others_do_not_make_a_run(tmp_path):
     assert (tmp_path / "notes.txt").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("name", ["checkpoint.pt", "metrics.csv", "picture.png"])
-def test_each_file_of_a_run_makes_one(tmp_path, name):
+@pytest.mark.parametrize("name", ["checkpoint.pt", "metrics.csv"])
+def test_each_file_with_results_makes_a_run(tmp_path, name):
     (tmp_path / name).write_bytes(b"of a run")
     with pytest.raises(UserError, match="--resume.*--overwrite"):
-        Run(tmp_path, {"seed": 0}, ["*.png"])
+        Run(tmp_path, {"seed": 0})
     assert contents(tmp_path) == {name: b"of a run"}
+
+
+@pytest.mark.parametrize("flag", ["", "resume", "overwrite"])
+@pytest.mark.parametrize("name, make", [
+    ("picture.png", lambda path: path.write_bytes(b"mine")),
+    ("metrics.csv", lambda path: path.write_bytes(b"mine")),
+    ("picture.png", lambda path: path.mkdir()),
+    ("picture.png", lambda path: path.symlink_to("/etc/passwd")),
+    ("picture.png", lambda path: path.symlink_to("nowhere")),
+    ("../outside.mp4", lambda path: path.write_bytes(b"mine"))], ids=str)
+def test_files_of_others_are_never_replaced(tmp_path, name, make, flag):
+    """Neither in a new folder nor in that of a run, which has written a file of this name before."""
+    if not flag and name == "metrics.csv":
+        pytest.skip("this makes a run")
+    for is_new in True, False:
+        folder = tmp_path / str(is_new) / "run"
+        folder.mkdir(parents=True)
+        options = {"files": ["*.png"], "outside": [folder.parent / "outside.mp4"]}
+        path = Path(os.path.normpath(folder / name))
+        if not is_new:
+            first = Run(folder, {"seed": 0}, **options)
+            first.start(model=torch.nn.Linear(2, 1))
+            with first.writing(path) if name != "metrics.csv" else open(os.devnull):
+                path.write_bytes(b"of the run")
+            first.end_epoch({"loss": 0.5})
+            first.finish()
+            path.unlink()
+            if name == "metrics.csv":               # a checkpoint, and what belongs to it, is the run's by its name
+                continue
+        make(path)
+        before = os.readlink(str(path)) if path.is_symlink() else path.is_dir() or path.read_bytes()
+        with pytest.raises(UserError, match="was not written by this run" if is_new or flag else "holds a run"):
+            Run(folder, {"seed": 0}, **options, **({flag: True} if flag else {}))
+        assert before == (os.readlink(str(path)) if path.is_symlink() else path.is_dir() or path.read_bytes())
+
+
+def test_file_that_appears_during_the_run_is_kept(tmp_path):
+    new = Run(tmp_path, {"seed": 0}, files=["*.png"])
+    new.start(model=torch.nn.Linear(2, 1))
+    (tmp_path / "picture.png").write_bytes(b"mine")
+    with pytest.raises(RunError, match="was not written by this run"):
+        with new.writing("picture.png") as path:
+            path.write_bytes(b"of the run")
+    assert (tmp_path / "picture.png").read_bytes() == b"mine"
+
+
+def test_what_one_script_has_written_another_does_not_replace(tmp_path):
+    with Folder(tmp_path, "one").writing(tmp_path / "picture.png") as path:
+        path.write_bytes(b"one")
+    with Folder(tmp_path, "one").writing(tmp_path / "picture.png") as path:
+        path.write_bytes(b"two")
+    with pytest.raises(RunError):
+        with Folder(tmp_path, "other").writing(tmp_path / "picture.png"):
+            pass
+    assert (tmp_path / "picture.png").read_bytes() == b"two"
+
+
+def test_run_that_is_older_than_records(after_two, small, alone):
+    """Its files are known by their names; what else is there stays."""
+    (after_two / RECORD).unlink()
+    (after_two / "reconstruction_epoch_notes.png").write_bytes(b"mine")
+    good = load(after_two)
+    del good["threads"]
+    torch.save(good, str(after_two / "checkpoint.pt"))
+    assert_done(run(TRAIN, *small, "--num_epochs", EPOCHS, "--resume", cwd=after_two.parent))
+    assert (after_two / "reconstruction_epoch_notes.png").read_bytes() == b"mine"
+    (after_two / "reconstruction_epoch_notes.png").unlink()
+    assert_same_run(after_two, alone)
+
+
+def test_lock_is_of_the_process_and_dies_with_it(tmp_path, small):
+    """A second process is refused, whatever it asks for; the first goes on as if nothing was."""
+    flags = (*small, "--num_epochs", 60)
+    first = start(TRAIN, *flags, cwd=tmp_path)
+    wait_for_epoch(first)
+    for flag in (), ("--resume",), ("--overwrite", "--seed", 1):
+        assert_one_line(run(TRAIN, *flags, *flag, cwd=tmp_path), 2, "results_kl1.0", "another process")
+    first.kill()
+    assert finish(first).returncode == -signal.SIGKILL
+    assert_done(run(TRAIN, *small, "--num_epochs", 60, "--resume", cwd=tmp_path))
+
+
+def test_resume_with_another_number_of_threads_is_told(after_two, small):
+    done = run(TRAIN, *small, "--num_epochs", 3, "--resume", cwd=after_two.parent,
+               env=dict(environment(), OMP_NUM_THREADS="2"))
+    assert_done(done)
+    assert [line for line in done.stdout.splitlines() if "warning" in line and "was 1 and is now 2" in line]
 
 
 def test_metrics_that_a_kill_left_behind_the_checkpoint(tmp_path):
@@ -268,7 +363,7 @@ def test_write_file_replaces_whole(tmp_path):
 
 def test_write_file_that_fails_keeps_what_was_there(tmp_path):
     pytest.importorskip("resource")
-    program = ("import resource, sys; from lib.run import write_file\n"
+    program = ("import resource, sys; from lib.files import write_file\n"
                "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
                "write_file(sys.argv[1], b'new' * 1000)")
     (tmp_path / "file").write_bytes(b"old")

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from course.tests.support import (DIFFUSION, GAN, PLOT, SAMPLE, TRAIN, assert_done, assert_same_run,
+from course.tests.support import (DIFFUSION, GAN, PLOT, SAMPLE, TRAIN, assert_done, assert_one_line, assert_same_run,
                                   assert_same_value, command, contents, environment, finish, load, run, start)
+from lib.files import RECORD
 
 COURSE_DATA = os.environ.get("COURSE_DATA")
 HEAVY = ("torch", "torchvision", "numpy", "matplotlib", "sklearn", "tqdm")
@@ -78,7 +79,7 @@ def test_what_a_run_says_and_leaves(tmp_path, small):
     folder = tmp_path / "results_kl1.0"
     assert set(contents(folder)) == {
         "checkpoint.pt", "metrics.csv", "train_samples.png", "reconstruction_epoch_01.png",
-        "reconstruction_epoch_02.png", "prior_samples.png", "loss_curves.png"}
+        "reconstruction_epoch_02.png", "prior_samples.png", "loss_curves.png", RECORD}
     for picture in folder.glob("*.png"):
         assert imread(str(picture)).std() > 0.01, picture
     rows = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
@@ -104,7 +105,7 @@ def test_same_command_gives_the_same_bits_and_another_seed_others(tmp_path, smal
 def test_no_images(tmp_path, small, trained):
     folder = tmp_path / "deep" / "er"
     assert_done(run(TRAIN, *small, "--num_epochs", 2, "--no_images", "--output_dir", folder, cwd=tmp_path))
-    assert set(contents(tmp_path)) == {"deep/er/checkpoint.pt", "deep/er/metrics.csv"}
+    assert set(contents(tmp_path)) == {"deep/er/checkpoint.pt", "deep/er/metrics.csv", f"deep/er/{RECORD}"}
     assert_same_value(load(folder), load(trained))
 
 
@@ -149,11 +150,12 @@ def test_progress_bar_and_ctrl_c_on_a_terminal(tmp_path, small):
 def test_latent_space_of_scikit_learns_digits(tmp_path):
     assert_done(run(TRAIN, "--dataset", "digits", "--num_epochs", 1, "--hidden_size", 20, "--no_images", cwd=tmp_path))
     before = contents(tmp_path)
+    before.pop(f"results_kl1.0/{RECORD}")
     done = run(PLOT, cwd=tmp_path)                  # on the data that it was trained on: nobody names it here
     assert_done(done)
     assert done.stdout.count("\n") == 1 and "results_kl1.0/latent_space.png" in done.stdout.replace(os.sep, "/")
     after = contents(tmp_path)
-    assert set(after) - set(before) == {"results_kl1.0/latent_space.png"}
+    assert set(after) - set(before) == {"results_kl1.0/latent_space.png", f"results_kl1.0/{RECORD}"}
     assert {name: after[name] for name in before} == before
     picture = imread(str(tmp_path / "results_kl1.0" / "latent_space.png"))
     assert picture.shape[0] > 500 and picture.shape[1] > 1000 and picture.std() > 0.1
@@ -179,8 +181,17 @@ def test_comparison_of_three_weights(three_weights, small_data):
     assert_done(done)
     assert "kl_comparison.png" in done.stdout
     after = contents(three_weights)
-    assert set(after) - set(before) == {"kl_comparison.png"} and {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {"kl_comparison.png"}
+    assert {name for name in before if after[name] != before[name]} == {f"results_kl0.0/{RECORD}"}
     assert imread(str(three_weights / "kl_comparison.png")).std() > 0.1
+    assert_done(run(PLOT, "--compare", 30, 1, "--grid_size", 2, "--data_dir", small_data, cwd=three_weights))
+    assert contents(three_weights)["kl_comparison.png"] != after["kl_comparison.png"]
+    for path, flags in (three_weights / "kl_comparison.png", ("--compare", 1)), (
+            three_weights / "results_kl1.0" / "latent_space.png", ()):
+        path.write_bytes(b"mine")
+        assert_one_line(run(PLOT, *flags, "--data_dir", small_data, cwd=three_weights), 2, path.name, "move it")
+        assert path.read_bytes() == b"mine"
+        path.unlink()
 
 
 # Real MNIST
