@@ -19,10 +19,10 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from lib.checkpoint import load_checkpoint, load_part
 from lib.draw_diffusion import LIMIT, density
 from lib.model_diffusion import SimpleDiffusion
 from lib.pictures import save_figure
-from lib.run import load_checkpoint, load_part
 from lib.sample_diffusion import sample_ddim, sample_ddpm
 from lib.utils import DENSITIES, SCHEDULES, get_dataset
 
