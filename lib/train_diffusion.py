@@ -30,6 +30,48 @@ GENERATED = 100_000                                 # points drawn from the mode
 Scheduler = torch.optim.lr_scheduler.LRScheduler
 
 
+def update_average(average: nn.Module, model: nn.Module, step: int) -> None:
+    """Move the average towards the model's weights; `step` counts from 0."""
+    with torch.no_grad():
+        for mean, weight in zip(average.parameters(), model.parameters()):
+            mean.lerp_(weight, 9 / (step + 9))
+
+
+def mean_loss(losses: Sequence[Tensor], run: Optional[Run]) -> float:
+    """Return the mean of an epoch's losses; raise RunError if it is not finite and there is a run."""
+    loss = torch.stack(losses).mean().item()
+    if run and not math.isfinite(loss):
+        raise run.diverged(f"the loss is {loss}")
+    return loss
+
+
+def has_blown_up(loss: float, first: Tensor) -> bool:
+    """Tell whether a loss is far above 1, the loss of predicting no noise, and above that of the first batch."""
+    return loss > 10 * max(1.0, first.mean().item())
+
+
+def report(bar: tqdm, args: Any, epoch: int, metrics: Dict[str, float], warn: bool) -> None:
+    """Print the line of an epoch, and a warning below it, above the progress bar."""
+    with bar.external_write_mode():
+        if args.verbose:
+            text = "   ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            print(f"epoch {epoch:3d}/{args.epochs}   {text}".replace("_", " "), flush=True)
+        if warn:
+            print(f"warning: the loss is {metrics['loss']:.3g}; a model that predicts no noise at all has a loss of 1. "
+                  "The learning rate is probably too large: try a lower --learning_rate", flush=True)
+
+
+def to_device(dataset: Union[np.ndarray, Tensor], device: Union[str, torch.device]) -> Tensor:
+    """Move all points to the device at once, in float32; MPS has no float64, so convert them first."""
+    return torch.as_tensor(dataset, dtype=torch.float32).to(device)
+
+
+def progress_bar(args: Any, first_epoch: int) -> tqdm:
+    """Return the numbers of the remaining epochs, with a progress bar on a terminal."""
+    epochs = range(first_epoch, args.epochs + 1)
+    return tqdm(epochs, f"training on {Path(args.dataset).name}", leave=False, disable=None)
+
+
 def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optimizer: torch.optim.Optimizer,
           baralphas: Tensor, scheduler: Optional[Scheduler] = None, average: Optional[nn.Module] = None,
           run: Optional[Run] = None, evaluate: Optional[Callable[[int], Dict[str, float]]] = None) -> Tensor:
@@ -53,19 +95,20 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
     Raises:
         RunError: the loss is no longer finite, or the disk is full; only with a run.
     """
+    # No name that the module imports is used below: an import in the gap would hide it in the whole function.
     model.to(args.device)
-    data = torch.as_tensor(dataset, dtype=torch.float32, device=args.device)    # in memory, once
+    batches = to_device(dataset, args.device).split(args.batch_size)
     baralphas = baralphas.to(args.device)
-    loss = torch.tensor(math.nan)
+    loss = baralphas.new_tensor(float("nan"))
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "average": average}
     first_epoch = run.start(**{name: part for name, part in parts.items() if part is not None}) if run else 1
-    bar = tqdm(range(first_epoch, args.epochs + 1), f"training on {Path(args.dataset).name}", leave=False, disable=None)
+    warned = False
+    bar = progress_bar(args, first_epoch)
     for epoch in bar:
         if run:
             run.seed_epoch(epoch)
         model.train()
         losses = []
-        batches = data.split(args.batch_size)
         for number, batch in enumerate(batches, (epoch - 1) * len(batches)):
             # START TODO 2.2 ########################
             # One step of training (algorithm 1): draw a step t for each point of the batch, B,1 integers, each of 0 to
@@ -84,21 +127,18 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
             if scheduler is not None:
                 scheduler.step()
             if average is not None:
-                with torch.no_grad():
-                    for mean, weight in zip(average.parameters(), model.parameters()):
-                        mean.lerp_(weight, 9 / (number + 9))
+                update_average(average, model, number)
             losses.append(loss.detach())            # no .item() here: it would make the device wait in every step
-        metrics = {"loss": torch.stack(losses).mean().item()}
-        if run and not math.isfinite(metrics["loss"]):
-            raise run.diverged(f"the loss is {metrics['loss']}")
+        metrics = {"loss": mean_loss(losses, run)}
+        if epoch == first_epoch:
+            first_loss = losses[0]
         if evaluate:
             metrics.update(evaluate(epoch))
         if run:
             run.end_epoch(metrics)
-        if args.verbose:
-            text = "   ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-            with bar.external_write_mode():         # above the progress bar
-                print(f"epoch {epoch:3d}/{args.epochs}   {text}".replace("_", " "), flush=True)
+        warn = not warned and has_blown_up(metrics["loss"], first_loss)
+        report(bar, args, epoch, metrics, warn)
+        warned = warned or warn
     return loss.detach()
 
 

@@ -44,6 +44,7 @@ def update_discriminator(discriminator: nn.Module, generator: nn.Module, real_im
         D_G_z1: mean of the discriminator's outputs for it.
         fake_images: B,C,32,32 the generated batch, with its graph, from which the generator learns next.
     """
+    global F, math, nn, torch       # otherwise an import of these in one gap would hide them in the other one
     # START TODO 3.2 ########################
     # Set the gradients of the discriminator to zero. Put the real images through it and bring its outputs into the
     # shape of the label. errD_real is their binary cross entropy with the label; backpropagate it. D_x is the mean of

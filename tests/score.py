@@ -234,7 +234,8 @@ def markdown(score: Score) -> str:
             lines += complaints_in_words(row) if row.task.bonus else failures_in_words(row)
     if score.edits:
         lines += ["## Edits outside the gaps", "",
-                  "Only gaps are to be changed: take these back. An import that you need goes into the gap.", ""]
+                  "Only the gaps may be changed; please revert these edits. An import goes into the gap that needs it, "
+                  "as its first line.", ""]
         lines += [f"    {edit}" for edit in score.edits] + [""]
     lines += [f"`python -m tests --seed {score.seed}` repeats this run with the same random inputs.", ""]
     return "\n".join(lines)

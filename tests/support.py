@@ -3,6 +3,7 @@
 A test never touches lib itself. It hands numbers and arrays to a plain function, which imports lib, calls your code and
 returns numbers and arrays; what they should have been is computed in the test, in float64.
 """
+import ast
 import functools
 import random
 import re
@@ -90,6 +91,8 @@ def describe(error, inputs):
     text = (error.msg if isinstance(error, SyntaxError) else str(error))[:1000]
     if "detach().numpy()" in text:
         text += "\nNumPy knows no gradients: take PyTorch's function in place of NumPy's, torch.exp for np.exp."
+    if in_lib and isinstance(error, NameError):
+        text += hidden_by_import(text, path, line)
     if "reading from stdin" in text:
         text = "There is nobody to answer input() here: take it out."
     if not in_lib:
@@ -108,6 +111,21 @@ def describe(error, inputs):
     if re.search("[dD]ouble|float64", text):
         lines.append("A tensor is float64, NumPy's default, but the weights are float32: convert it with .float().")
     return "\n".join(lines)
+
+
+def hidden_by_import(text, path, line):
+    """Explain a name that an import elsewhere in the same function makes local; "" if that is not the reason."""
+    name = re.search(r"variable '(\w+)'", text)
+    nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.lineno <= line <= node.end_lineno]
+    for function in functions if name else ():
+        for node in ast.walk(function):
+            if isinstance(node, (ast.Import, ast.ImportFrom)) and name[1] in [
+                    alias.asname or alias.name.split(".")[0] for alias in node.names]:
+                return (f"\nThe import in line {node.lineno} makes {name[1]} a local name in the whole function "
+                        f"{function.name}, unknown until that line has run: move this import to the top of the first "
+                        "gap of the function.")
+    return ""
 
 
 def size(shape):
