@@ -157,6 +157,25 @@ def same_numbers(got, expected):
     return isinstance(got, np.ndarray) and close(np.sort(got, axis=None), np.sort(expected, axis=None))
 
 
+def follows(values, chances):
+    """Whether numbers look like samples of a distribution: the Kolmogorov-Smirnov distance is below 2.5 / sqrt(n).
+
+    Args:
+        chances: the distribution function. Of samples that do come from it, 1 in 100,000 sets is turned down.
+    """
+    values = np.sort(np.asarray(values, dtype=np.float64), axis=None)
+    expected, n = chances(values), len(values)
+    return bool(np.abs(expected - (np.arange(n) + 0.5) / n).max() < 2.5 / n ** 0.5)
+
+
+def is_normal(values):
+    return follows(values, lambda x: torch.special.ndtr(torch.from_numpy(x)).numpy())
+
+
+def is_uniform(values, low, high):
+    return follows(values, lambda x: np.clip((x - low) / (high - low), 0, 1))
+
+
 def fail(what, expected, got, hints=(), read=""):
     """Say what was expected and what came, and name the mistake if it is a known one.
 
