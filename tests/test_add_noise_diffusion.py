@@ -177,7 +177,8 @@ def check_mix(call, batch, t, baralphas):
         if close(noised, expected, atol=2e-5):
             continue
         for _ in range(3):
-            given = {"batch": random_batch(rng, len(batch)), "t": other_steps(rng, t), "baralphas": random_schedule(rng)}
+            given = {"batch": random_batch(rng, len(batch)), "t": other_steps(rng, t),
+                     "baralphas": random_schedule(rng)}
             (noised_again, eps_again), _ = run(call, **given)
             again = explanations(noised_again, eps_again, **given)[1]
             hints = [(mistake, bool(one and other)) for (mistake, one), (_, other) in zip(hints, again)]

@@ -11,6 +11,7 @@ B, L, IMAGE = 7, 5, (3, 32, 32)
 NAMES, UPDATES = ("discriminator", "generator"), ("update_discriminator", "update_generator")   # by the one that learns
 RATES = 0.01, 1.0               # learning rates
 READ = "the docstrings of update_discriminator and update_generator, and the words in their gaps"
+MEAN, ERROR = "mean of the discriminator's outputs", "binary cross entropy with the label {}"
 CALLED_TWICE = "backward() is called twice for one error, alone or in a sum"
 DETACHED = "the fake images are given to the discriminator detached: the generator learns through them"
 NOT_DETACHED = "the gradients reach the generator: give the discriminator the generated pictures detached"
@@ -72,7 +73,8 @@ def run_update(update, networks, learner, given, first_gap=False):
         explain(str(error), (calls or [{"x_in_graph": True, "in_graph": True}])[-1], learner)
         raise
     parts = list(result) if isinstance(result, (tuple, list)) else [result]
-    return {"result": result, "kinds": [kind(part) for part in parts], "calls": [network.calls for network in networks],
+    calls = [[dict(one, gradients=list(one["gradients"])) for one in network.calls] for network in networks]
+    return {"result": result, "kinds": [kind(part) for part in parts], "calls": calls,
             "steps": steps, "given": given, "weights": [network.weight for network in networks],
             "gradients": [network.weight.grad for network in networks],
             "ready": [network.training and (network.weight.requires_grad or was_frozen)
@@ -86,9 +88,9 @@ def explain(error, last, learner):
     if "does not require grad" in error:
         fail("What backward() starts from", "an error with a gradient", "one without", [
             (DETACHED, learner == 1 and not last["x_in_graph"]),
-            ("the discriminator runs under no_grad", not last["in_graph"]),
-            ("the outputs or the error are detached: detach(), .data, item(), numpy() and torch.tensor(...) leave "
-             "PyTorch's graph", True)], READ)
+            ("the discriminator runs under no_grad, or its weights need no gradients", not last["in_graph"]),
+            ("the error is not made of the outputs, or one of them is detached: detach(), .data, item(), numpy() and "
+             "torch.tensor(...) leave PyTorch's graph", True)], READ)
     if "through the graph a second time" in error:
         fail("How often backward() goes through the outputs for a batch", "once", "a second time",
              [(CALLED_TWICE, True)], READ)
@@ -143,16 +145,17 @@ def cross_entropy(outputs, label):
     return -np.log(outputs if label else 1 - outputs).mean()
 
 
-def random_inputs():
+def random_inputs(stretch=1.0):
     """Pictures, noise, label, the weights of both networks, and gradients that are left over.
 
     The discriminator's weights are solved for: its outputs are spread out, with another mean for each of both batches.
+    The outputs of two calls with one stretch are the same, but for other images.
     """
     rng = np.random.default_rng(fresh())
     real_images = rng.uniform(-1, 1, (B,) + IMAGE).astype(np.float32)
     noise = rng.normal(size=(B, L, 1, 1)).astype(np.float32)
     of_generator = rng.normal(0, 0.5, (L + 1, np.prod(IMAGE))).astype(np.float32)
-    logits = np.concatenate([rng.permutation(np.linspace(*ends, B)) for ends in ((-1.2, 2), (-2, 0.9))])
+    logits = stretch * np.concatenate([rng.permutation(np.linspace(*ends, B)) for ends in ((-1.2, 2), (-2, 0.9))])
     both = with_ones(np.concatenate([real_images, generate(noise, of_generator)]))
     start = rng.normal(0, 0.05, (both.shape[1], 1))
     of_discriminator = start + np.linalg.lstsq(both, logits[:, None] - both @ start, rcond=None)[0]
@@ -161,17 +164,15 @@ def random_inputs():
             "leftovers": [rng.normal(0, 0.1, weight.shape).astype(np.float32) for weight in weights]}
 
 
-def run_discriminator(call, **options):
-    inputs = random_inputs()
+def run_discriminator(call, stretch=1.0, **options):
+    inputs = random_inputs(stretch)
     return inputs, call(follow_discriminator, seed=fresh(), **inputs, **options)
 
 
-def run_generator(call):
-    """Once as it is, and once where the discriminator's weights need no gradients."""
-    for frozen in (False, True):
-        inputs = random_inputs()
-        yield inputs, call(follow_generator, seed=fresh(), frozen=frozen, **{
-            name: value for name, value in inputs.items() if name != "real_images"})
+def run_generator(call, frozen, stretch=1.0):
+    inputs = random_inputs(stretch)
+    return inputs, call(follow_generator, seed=fresh(), frozen=frozen, **{
+        name: value for name, value in inputs.items() if name != "real_images"})
 
 
 def check_mode(calls, name):
@@ -188,27 +189,42 @@ def find_call(calls, images, name, hints=()):
         fail("What the discriminator is given", f"the {name}, shape {size(images.shape)}",
              "; ".join(f"other pictures, {words(one['x'])}" for one in calls) or "nothing", list(hints) + [
                  ("the two batches go through the discriminator as one, where batch norm mixes them up: it takes one "
-                  "after the other", any(len(one["x"]) == 2 * B for one in calls)),
+                  "after the other", any(len(one["x"]) == 2 * B and any(
+                      np.array_equal(half, images) for half in (one["x"][:B], one["x"][B:])) for one in calls)),
                  ("the discriminator is never called", not calls),
-                 (f"the {name} are changed before the discriminator gets them", True)], READ)
+                 (f"the discriminator is not given the {name} as they are, but changed or other ones", True)], READ)
     learned = [one for one in found for _ in one["gradients"]]
     if len(learned) != 1:
         fail(f"How often backward() goes through the discriminator's outputs for the {name}", 1, len(learned), [
-            (f"the {name} are not learned from: their backward() is missing, or the outputs are detached",
-             not learned), (CALLED_TWICE, True)], READ)
+            (f"the {name} are not learned from: their backward() is missing, or the error is not made of the outputs, "
+             "or detached from them", not learned),
+            (CALLED_TWICE, any(len(one["gradients"]) > 1 for one in found)),
+            (f"the discriminator is called several times with the {name}, and learns each time", True)], READ)
     return learned[0]
 
 
-def check_error(one, label, name, hints):
+def find_targets(one):
+    """The discriminator's outputs in a call, and the labels with which the cross entropy has the gradient that came."""
+    outputs, got = judge(one["x"], one["weight"]), one["gradients"][0].ravel()
+    return outputs, outputs - got * B * outputs * (1 - outputs)
+
+
+def check_error(find, label, name, hints):
     """Compare the gradient that reached the discriminator's outputs with that of the binary cross entropy.
 
     Args:
-        one: the call.
+        find: gives the call of an update with new inputs. If another loss is to blame, its gradients are the same
+            function of the outputs each time; if labels are, they are not.
         hints: takes that gradient for label 0 and for label 1; gives pairs as for assert_close.
     """
-    outputs, got = judge(one["x"], one["weight"]), one["gradients"][0].ravel()
+    one = find()
+    (outputs, targets), got = find_targets(one), one["gradients"][0].ravel()
     both = [(outputs - target) / (outputs * (1 - outputs)) / B for target in (0, 1)]
-    targets = outputs - got * B * outputs * (1 - outputs)           # the label that would give this gradient
+    if close(got, both[label], rtol=1e-3, atol=1e-5):
+        return
+    other_outputs, other_targets = find_targets(find())
+    in_order, other_in_order = targets[np.argsort(outputs)], other_targets[np.argsort(other_outputs)]
+    as_labels = all(-0.02 < some.min() and some.max() < 1.02 for some in (targets, other_targets))
     assert_close(got, both[label], f"The gradient of the error of the {name}, whose label is {label}, with respect to "
                  "the discriminator's outputs", hints(*both) + [
                      (f"the label is smoothed to {targets.mean():.2g}, it must be {label}",
@@ -223,9 +239,9 @@ def check_error(one, label, name, hints):
                      ("the logarithm is missing, the error must be the binary cross entropy",
                       np.sign(outputs - label) / B),
                      ("the arguments of binary_cross_entropy are swapped: first the outputs, then the labels",
-                      not np.isfinite(got).all()),
+                      bool(np.all(got == (-np.inf if label else np.inf)))),
                      (f"the labels differ from picture to picture, from {targets.min():.2g} to {targets.max():.2g}: "
-                      f"each must be {label}", -0.02 < targets.min() and targets.max() < 1.02)
+                      f"each must be {label}", as_labels and not close(in_order, other_in_order, rtol=0, atol=1e-3))
                  ], rtol=1e-3, atol=1e-5, read=READ)
 
 
@@ -240,20 +256,21 @@ def check_change(got, inputs, learner, batches):
         fail(f"How many steps the optimizer takes in {UPDATES[learner]}", 1, len(steps), [
             ("the optimizer's step() is missing", not steps),
             ("the optimizer takes a step between the two batches: their gradients add up, for one step at the end",
-             len(batches) == len(steps)), ("the optimizer takes several steps", True)], READ)
+             len(batches) == len(steps) == 2 and steps[0]["backward"] < total),
+            ("the optimizer takes several steps", True)], READ)
     gradient, expected, rounding = steps[0]["gradient"], sum(batches.values()), {"rtol": 1e-3, "atol": 1e-6}
     lengths = np.linalg.norm(gradient) * np.linalg.norm(expected)
     assert_close(gradient, expected, f"The gradients of the {name} that the optimizer's step finds", [
         ("the optimizer's step() comes before a backward()", steps[0]["backward"] < total),
         ("zero_grad() is missing, the gradients of an earlier update are left over",
          close(gradient, expected + inputs["leftovers"][learner], **rounding)),
-        ("zero_grad() stands between backward() and step(), which then finds no gradient", not gradient.any()),
+        ("the optimizer's step() finds no gradient, as where zero_grad() stands between backward() and step()",
+         not gradient.any()),
     ] + [
-        (f"these are the gradients of the {batch} alone: both batches are learned from, and zero_grad() comes before "
-         "them, not between", found) for batch, found in batches.items() if len(batches) == 2
+        (f"these are the gradients of the {batch} alone: those of both batches add up, with zero_grad() before them, "
+         "not between", found) for batch, found in batches.items() if len(batches) == 2
     ] + [
-        ("the gradients are scaled or clipped", np.vdot(gradient, expected) > 0.9999 * lengths),
-        ("the errors are not the right ones, see what the other tests say", total > 0),
+        ("the gradients are scaled or clipped", np.vdot(gradient, expected) > (1 - 1e-6) * lengths > 0),
     ], read=READ, **rounding)
     before = inputs["weights"][learner].astype(np.float64)
     assert_close(got["weights"][learner] - before, -RATES[learner] * expected, f"The change of the {name}'s weights, "
@@ -268,13 +285,40 @@ def check_change(got, inputs, learner, batches):
              "not so any more", [("what the update switches off it must switch on again", True)], READ)
 
 
-def check_results(got, inputs, learner, shapes, batches):
+def known_results(batch, other):
+    """Mean and error of a batch, and what known mistakes give for them, as pairs for assert_close."""
+    (error, mean, outputs, after, label), (other_error, other_mean, other_outputs, _, other_label) = batch, other
+    right, of_other = cross_entropy(outputs, label), cross_entropy(other_outputs, other_label)
+    return [(mean, outputs.mean(), [
+        (f"{mean} and {other_mean} are swapped", other_outputs.mean()),
+        (f"this is the error, {mean} is the mean of the outputs", right),
+        ("the outputs are those after the step, take those that are learned from", after.mean()),
+        ("the outputs are summed", outputs.sum()),
+        ("this is a single output, not their mean", outputs),
+        ("this is the share of the outputs above 0.5", (outputs > 0.5).mean())]), (error, right, [
+            (f"{error} and {other_error} are swapped", of_other),
+            ("this is the error of both batches", right + of_other),
+            ("the error is summed over the batch, it is a mean", B * right), ("the error is halved", right / 2),
+            ("the error has the wrong sign", -right), ("this is the mean of the outputs", outputs.mean()),
+            ("this is the error after the step", cross_entropy(after, label))])]
+
+
+def fits(result, given):
+    """Whether a result is the number that a mistake gives, or one of them."""
+    return any(close(result, number) for number in np.ravel(given))
+
+
+def check_results(run, learner, shapes, judged):
     """Compare errors and mean outputs with what they must be, and see that the label stays as it is.
 
+    A mistake is named if it explains the number that came, and that of three other updates with other outputs.
+
     Args:
-        batches: for each batch the names of its error and of its mean, the discriminator's outputs before and after
-            the step, and its label.
+        run: takes a stretch; gives random inputs and what came of an update with them.
+        judged: takes both; gives for each batch the names of its error and of its mean, the discriminator's outputs
+            before and after the step, and its label.
     """
+    inputs, got = run(1.0)
     update = UPDATES[learner]
     results = dict(zip(shapes, unpack(got["result"], update, **shapes)))
     for name, came in zip(shapes, got["kinds"]):
@@ -283,27 +327,26 @@ def check_results(got, inputs, learner, shapes, batches):
             fail(f"What {update} returns as {name}", wanted, came, [
                 (f"{name} is still a tensor, item() makes it a float", came == "a tensor"),
                 (f"{name} must stay a tensor, without item()", came == "a float")], READ)
-    for (error, mean, outputs, after, label), other in zip(batches, batches[::-1]):
-        right, of_other = cross_entropy(outputs, label), cross_entropy(other[2], other[4])
-        assert_close(results[mean], outputs.mean(), f"{mean}, the mean of the discriminator's outputs", [
-            (f"{mean} and {other[1]} are swapped", other[2].mean()),
-            (f"this is the error, {mean} is the mean of the outputs", right),
-            ("the outputs are those after the step, take those that are learned from", after.mean()),
-            ("the outputs are summed", outputs.sum()),
-            ("this is a single output", bool(np.isclose(outputs, results[mean], rtol=1e-4).any())),
-            ("this is the share of the outputs above 0.5", (outputs > 0.5).mean())], read=READ)
-        assert_close(results[error], right, f"{error}, the binary cross entropy with the label {label}", [
-            (f"{error} and {other[0]} are swapped", of_other),
-            ("this is the error of both batches", right + of_other),
-            ("the error is summed over the batch, it is a mean", B * right), ("the error is halved", right / 2),
-            ("the error has the wrong sign", -right), ("this is the mean of the outputs", outputs.mean()),
-            ("this is the error after the step", cross_entropy(after, label))], read=READ)
+    batches = judged(inputs, got)
+    for i, (batch, other) in enumerate(zip(batches, batches[::-1])):
+        for j, (name, right, mistakes) in enumerate(known_results(batch, other)):
+            if close(results[name], right):
+                continue
+            hints = [(mistake, fits(results[name], given)) for mistake, given in mistakes]
+            for stretch in (0.7, 0.9, 1.2):
+                again = run(stretch)
+                result = dict(zip(shapes, unpack(again[1]["result"], update, **shapes)))[name]
+                others = judged(*again)
+                hints = [(mistake, recognised and fits(result, given)) for (mistake, recognised), (_, given) in zip(
+                    hints, known_results(others[i], others[-1 - i])[j][2])]
+            assert_close(results[name], right, f"{name}, the {MEAN if j == 0 else ERROR.format(batch[4])}", hints,
+                         read=READ)
     for name, left in zip((("real_images", "noise", "label"), ("fake_images", "label"))[learner], got["given"]):
         if name in inputs and not np.array_equal(left, inputs[name]):
             fail(f"What {update} leaves of its input {name}", "what it was given", "something else", [
                 ("label is changed in place (fill_(0), label[:] = 0): the next update is given it too",
                  name == "label"), (f"{name} is changed in place", True)], READ)
-    return results
+    return inputs, got, results
 
 
 # The tests
@@ -311,33 +354,38 @@ def check_results(got, inputs, learner, shapes, batches):
 @task("3.2")
 def test_the_real_batch(call):
     """The discriminator is given the real pictures, and learns that they are real."""
-    inputs, got = run_discriminator(call, first_gap=True)
-    calls, generated = got["calls"][0], [one["output"] for one in got["calls"][1]]
-    one = find_call(calls, inputs["real_images"], "real pictures", [
-        ("the generated pictures alone are learned from",
-         bool(calls) and all(any(np.array_equal(one["x"], images) for images in generated) for one in calls))])
-    check_error(one, 1, "real pictures", lambda for_0, for_1: [
+    def find():
+        inputs, got = run_discriminator(call, first_gap=True)
+        calls, generated = got["calls"][0], [one["output"] for one in got["calls"][1]]
+        return find_call(calls, inputs["real_images"], "real pictures", [
+            ("the generated pictures alone are learned from",
+             bool(calls) and all(any(np.array_equal(one["x"], images) for images in generated) for one in calls))])
+
+    check_error(find, 1, "real pictures", lambda for_0, for_1: [
         ("the real pictures are labelled 0, they are labelled 1", for_0)])
 
 
 @task("3.2")
 def test_the_generated_batch(call):
     """The discriminator is given pictures made of the noise, and learns that they are not; the generator does not."""
-    inputs, got = run_discriminator(call)
-    calls, judged, gradient = got["calls"][1], [one["x"] for one in got["calls"][0]], got["gradients"][1]
-    check_mode(calls, "generator")
-    if not calls or not all(np.array_equal(one["x"], inputs["noise"]) for one in calls):
-        fail("What the generator is given", "the noise that update_discriminator is given",
-             "other noise" if calls else "nothing", [
-                 ("the generator is never called", not calls),
-                 ("fresh noise is drawn in place of the given one", True)], READ)
-    one = find_call(got["calls"][0], calls[0]["output"], "generated pictures", [
-        ("the real pictures alone are learned from",
-         bool(judged) and all(np.array_equal(images, inputs["real_images"]) for images in judged))])
-    if gradient is not None and gradient.any() and not np.array_equal(gradient, inputs["leftovers"][1]):
-        fail("The gradients of the generator after update_discriminator", "as they were", "others",
-             [(NOT_DETACHED, one["x_in_graph"])], READ)
-    check_error(one, 0, "generated pictures", lambda for_0, for_1: [
+    def find():
+        inputs, got = run_discriminator(call)
+        calls, judged, gradient = got["calls"][1], [one["x"] for one in got["calls"][0]], got["gradients"][1]
+        check_mode(calls, "generator")
+        if not calls or not all(np.array_equal(one["x"], inputs["noise"]) for one in calls):
+            fail("What the generator is given", "the noise that update_discriminator is given",
+                 "other noise" if calls else "nothing", [
+                     ("the generator is never called", not calls),
+                     ("the noise is changed, or fresh noise is drawn in place of the given one", True)], READ)
+        one = find_call(got["calls"][0], calls[0]["output"], "generated pictures", [
+            ("the real pictures alone are learned from",
+             bool(judged) and all(np.array_equal(images, inputs["real_images"]) for images in judged))])
+        if gradient is not None and gradient.any() and not np.array_equal(gradient, inputs["leftovers"][1]):
+            fail("The gradients of the generator after update_discriminator", "as they were", "others",
+                 [(NOT_DETACHED, one["x_in_graph"])], READ)
+        return one
+
+    check_error(find, 0, "generated pictures", lambda for_0, for_1: [
         ("the generated pictures are labelled 1, they are labelled 0", for_1)])
 
 
@@ -355,18 +403,21 @@ def test_the_discriminator_takes_one_step(call):
 @task("3.2")
 def test_what_update_discriminator_returns(call):
     """The errors as tensors, the mean outputs as floats, and the generated pictures with their graph."""
-    inputs, got = run_discriminator(call)
-    images, calls = generate(inputs["noise"], inputs["weights"][1]), got["calls"][1]
-    real, fake = ([judge(batch, weight) for weight in (inputs["weights"][0], got["weights"][0])]
-                  for batch in (inputs["real_images"], images))
-    shapes = {"errD_real": (), "D_x": (), "errD_fake": (), "D_G_z1": (), "fake_images": images.shape}
-    results = check_results(got, inputs, 0, shapes, [
-        ("errD_real", "D_x", *real, 1), ("errD_fake", "D_G_z1", *fake, 0)])
+    def judged(inputs, got):
+        images = generate(inputs["noise"], inputs["weights"][1])
+        real, fake = ([judge(batch, weight) for weight in (inputs["weights"][0], got["weights"][0])]
+                      for batch in (inputs["real_images"], images))
+        return [("errD_real", "D_x", *real, 1), ("errD_fake", "D_G_z1", *fake, 0)]
+
+    shapes = {"errD_real": (), "D_x": (), "errD_fake": (), "D_G_z1": (), "fake_images": (B,) + IMAGE}
+    inputs, got, results = check_results(lambda stretch: run_discriminator(call, stretch), 0, shapes, judged)
+    calls = got["calls"][1]
+    images = generate(inputs["noise"], inputs["weights"][1])
     assert_close(results["fake_images"], images, "fake_images, made of the noise", [
         ("these are the real pictures", inputs["real_images"]),
-        ("these are not the pictures that the discriminator was given", any(
+        ("these are pictures of other noise", any(
             np.array_equal(results["fake_images"], one["output"]) for one in calls)),
-        ("the generated pictures are changed", True)], read=READ)
+        ("these are not the pictures as the generator gives them", True)], read=READ)
     if not got["leads_back"]:
         fail("fake_images as they are returned", "with the graph that leads back to the generator", "without", [
             ("the pictures are generated under no_grad, or by weights without requires_grad",
@@ -379,15 +430,19 @@ def test_what_update_discriminator_returns(call):
 @task("3.2")
 def test_what_the_generator_learns_from(call):
     """The generator wants the pictures that are given to be taken for real."""
-    for inputs, got in run_generator(call):
-        if got["calls"][1]:
-            fail("How often the generator is called in update_generator", 0, len(got["calls"][1]), [
-                ("new pictures are generated in place of the given ones", True)], READ)
-        one = find_call(got["calls"][0], got["given"][0], "fake images")
-        if not one["x_in_graph"]:
-            fail("The fake images that the discriminator is given", "with their graph", "without",
-                 [(DETACHED, True)], READ)
-        check_error(one, 1, "fake images", lambda for_0, for_1: [
+    for frozen in (False, True):
+        def find():
+            inputs, got = run_generator(call, frozen)
+            if got["calls"][1]:
+                fail("How often the generator is called in update_generator", 0, len(got["calls"][1]), [
+                    ("new pictures are generated, but the given ones are to be learned from", True)], READ)
+            one = find_call(got["calls"][0], got["given"][0], "fake images")
+            if not one["x_in_graph"]:
+                fail("The fake images that the discriminator is given", "with their graph", "without",
+                     [(DETACHED, True)], READ)
+            return one
+
+        check_error(find, 1, "fake images", lambda for_0, for_1: [
             ("the fake images are labelled 0: the generator wants them taken for real, label 1", for_0),
             ("this is log(1 - D(G(z))), the saturating loss: minimise -log D(G(z))", -for_0),
             ("this is the sum of log(1 - D(G(z))), the saturating loss: minimise the mean of -log D(G(z))",
@@ -397,7 +452,8 @@ def test_what_the_generator_learns_from(call):
 @task("3.2")
 def test_the_generator_takes_one_step(call):
     """The gradients move the generator's weights once; the discriminator's stay as they are."""
-    for inputs, got in run_generator(call):
+    for frozen in (False, True):
+        inputs, got = run_generator(call, frozen)
         of_discriminator, of_generator = (weight.astype(np.float64) for weight in inputs["weights"])
         images = generate(inputs["noise"], of_generator)
         of_logits = (judge(images, of_discriminator) - 1)[:, None] / B
@@ -408,10 +464,12 @@ def test_the_generator_takes_one_step(call):
 @task("3.2")
 def test_what_update_generator_returns(call):
     """The error as a tensor, the mean output as a float."""
-    for inputs, got in run_generator(call):
-        outputs, after = (judge(generate(inputs["noise"], weights[1]), inputs["weights"][0])
-                          for weights in (inputs["weights"], got["weights"]))
-        check_results(got, inputs, 1, {"errG": (), "D_G_z2": ()}, [("errG", "D_G_z2", outputs, after, 1)])
+    def judged(inputs, got):
+        return [("errG", "D_G_z2", *(judge(generate(inputs["noise"], weights[1]), inputs["weights"][0])
+                                     for weights in (inputs["weights"], got["weights"])), 1)]
+
+    for frozen in (False, True):
+        check_results(lambda stretch: run_generator(call, frozen, stretch), 1, {"errG": (), "D_G_z2": ()}, judged)
 
 
 if __name__ == "__main__":

@@ -350,7 +350,8 @@ def test_reparameterize_gives_mu_in_evaluation_mode(call):
     mu, logvar = random_latents(), random_latents()
     z, again = call(reparameterize, mu=mu, logvar=logvar, seed=fresh(), training=False)
     in_training_mode = call(reparameterize, mu=mu, logvar=logvar, seed=fresh())[0]
-    drawn = isinstance(z, np.ndarray) and np.isfinite(z).all() and np.shape(z) == np.shape(again) and not close(z, again)
+    drawn = (isinstance(z, np.ndarray) and np.shape(z) == np.shape(again) and np.isfinite(z).all()
+             and not close(z, again))
     assert_close(z, mu, "z in evaluation mode, which is mu", [
         ("the two modes are swapped: self.training is True in training mode", drawn and close(in_training_mode, mu)),
         ("logvar is returned", logvar),
@@ -405,7 +406,7 @@ def test_gradients_reach_the_layers(call):
         fail("The layers that the gradient of forward's image reaches, in training mode", "all five",
              f"{sum(for_decoded)} of them", [
                  ("the decoded image is detached", not any(for_decoded)),
-                 ("the sample is detached, or not made of mu and logvar: the encoder would learn nothing from the image",
+                 ("the sample is detached, or not made of mu and logvar: the image would not teach the encoder",
                   for_decoded == [False] * 3 + [True] * 2),
                  ("mu or logvar has no part in the sample, or is detached",
                   sum(for_decoded) == 4 and for_decoded[1] != for_decoded[2]),
@@ -432,7 +433,8 @@ def test_forward_in_evaluation_mode(call):
     """In evaluation mode forward decodes mu."""
     z, mu, logvar = run_forward(call, training=False)
     assert_close(z, mu, "The z that VAE.forward decodes in evaluation mode, which is mu", [
-        ("it is logvar", logvar), ("a sample is drawn in evaluation mode too", is_normal((z - mu) / np.exp(logvar / 2))),
+        ("it is logvar", logvar),
+        ("a sample is drawn in evaluation mode too", is_normal((z - mu) / np.exp(logvar / 2))),
     ], rtol=1e-3, atol=1e-3, read="the docstrings of VAE.forward and VAE.reparameterize")
 
 
