@@ -1,7 +1,10 @@
 """What pytest gives to every test: `call`, which runs your code, and seeds that are new in each run."""
+import os
 import random
 
+import numpy as np
 import pytest
+import torch
 
 from tests import support
 from tests.report import Report
@@ -13,6 +16,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    os.environ["MPLBACKEND"] = "Agg"                # a notebook hands its own on, which may be missing here
     if config.getoption("--seed") is None:
         config.option.seed = random.SystemRandom().randrange(10 ** 6)
     if config.getoption("--report"):
@@ -25,7 +29,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def seeds_of_this_test(request):
-    support.seeds.seed(f"{request.config.option.seed} {request.node.nodeid}")
+    name = f"{request.config.option.seed} {request.node.nodeid}"
+    support.seeds.seed(name)
+    libraries = random.Random(f"{name} libraries")
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(libraries.randrange(2 ** 31))
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ def run_tests(folder: Path, seed: int) -> Results:
         RuntimeError: pytest does not start, or a test file cannot be imported.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment["MPLBACKEND"] = "Agg"
     results: Results = {}
     left: List[str] = []
     patience = PATIENCE

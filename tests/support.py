@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from tests.report import MISTAKE, NOT_FILLED_IN
+from tests.state import restored
 
 LIB = Path(__file__).resolve().parent.parent / "lib"
 seeds = random.Random()
@@ -50,11 +51,14 @@ def fresh():
 def call(function, **inputs):
     """Run one of the functions that touch lib; give back its results as numbers and arrays.
 
+    What the code sets for the whole process, like PyTorch's default dtype, is valid in this call only.
+
     Raises:
         Mistake: the student's code is not filled in, or raised something.
     """
     try:
-        return plain(function(**inputs))
+        with restored():
+            return plain(function(**inputs))
     except (Mistake, KeyboardInterrupt):
         raise
     except BaseException as error:  # also SystemExit, and what pytest.skip raises

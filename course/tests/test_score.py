@@ -39,7 +39,8 @@ def run_score(folder, *arguments):
     """As a student runs it: the exit status, and what it prints."""
     done = subprocess.run([sys.executable, "-m", "tests", *arguments], cwd=str(folder), stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=dict(os.environ, OMP_NUM_THREADS="1", PYTHONIOENCODING="utf-8",
-                                                           PYTEST_ADDOPTS="--maxfail=1 -k encode"))
+                                                           PYTEST_ADDOPTS="--maxfail=1 -k encode",
+                                                           MPLBACKEND="module://not_installed"))
     assert done.stderr == b"", done.stderr.decode()
     return done.returncode, done.stdout.decode("utf-8")
 
