@@ -13,5 +13,5 @@ python -m venv .venv || exit /b 1
 :run
 set STATUS=0
 "%PY%" -m pytest %* || set STATUS=1
-"%PY%" -m pycodestyle --max-line-length 120 . || set STATUS=1
+"%PY%" tests\style.py --max-line-length 120 . || set STATUS=1
 exit /b %STATUS%

@@ -23,5 +23,5 @@ fi
 
 status=0
 "$python" -m pytest "$@" || status=1
-"$python" -m pycodestyle --max-line-length 120 . && echo "code style: no complaints" || status=1
+"$python" tests/style.py --max-line-length 120 . && echo "code style: no complaints" || status=1
 exit $status

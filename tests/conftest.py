@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests import support
-from tests.report import Report
+from tests.report import Report, printable
 
 
 def pytest_addoption(parser):
@@ -40,6 +40,11 @@ def seeds_of_this_test(request):
 def call():
     """Runs a function that touches lib: call(function, **inputs)."""
     return support.call
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report):
+    report.sections = [(name, printable(output)) for name, output in report.sections]  # what your code printed
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -6,6 +6,8 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple, Union
 
+from tests.report import in_one_line
+
 HANDED_OUT = "tests/handout.zip"                    # course/handout.py writes it
 CODE = (".py", ".cfg", ".ini", ".toml", ".sh", ".bat", ".yml", "requirements.txt")
 SHOWN = 5                                           # edits of a file, at most
@@ -89,4 +91,5 @@ def find_edits(folder: Union[str, Path], originals: Dict[str, str]) -> List[str]
         edits += [f"{path} is gone"] if text is None else compare(path, original, text)
     new = (found.relative_to(folder).as_posix() for pattern in ("*", "lib/**/*", "tests/**/*")
            for found in Path(folder).glob(pattern) if found.name.endswith(CODE))
-    return edits + [f"{path} is new" for path in sorted(set(new) - set(originals))]
+    edits += [f"{path} is new" for path in sorted(set(new) - set(originals))]
+    return [in_one_line(edit) for edit in edits]

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import List, Tuple
 
 from tests.edits import gap_lines, read
+from tests.python38 import unreadable_files
+from tests.report import in_one_line
 
 PARTS = "Major problems", "Helpful?", "Hours", "Other feedback"
 MEMBERS = 3                                         # of a team, at most
+CHECK = Path(__file__).resolve().parent / "style.py"
 UNFILLED = re.compile(r"^\s*raise NotImplementedError\(.Task \S+ is not filled in yet", re.MULTILINE)
 
 
@@ -20,12 +23,14 @@ def style(folder: Path) -> List[str]:
     gaps = sum(len(gap_lines(text)) for text in texts)
     if gaps and gaps == sum(len(UNFILLED.findall(text)) for text in texts):
         return ["no gap is filled in yet"]
-    done = subprocess.run([sys.executable, "-m", "pycodestyle", "--max-line-length", "120", "."], cwd=str(folder),
+    done = subprocess.run([sys.executable, str(CHECK), "--max-line-length", "120", "."], cwd=str(folder),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    complaints = done.stdout.decode("utf-8", errors="replace").splitlines()
+    complaints = [in_one_line(line) for line in done.stdout.decode("utf-8", errors="replace").split("\n") if line]
     if done.returncode and not complaints:
         return ["pycodestyle failed"]
-    return sorted(complaints, key=lambda line: " E9" not in line)  # what is no Python comes first
+    no_python = {f"./{path}": f"./{path}:{line}: Python 3.8 does not understand this line"
+                 for path, line in unreadable_files(folder)}  # of these, each Python tells something else
+    return list(no_python.values()) + [line for line in complaints if line.split(":")[0] not in no_python]
 
 
 def feedback(folder: Path) -> List[str]:
@@ -73,7 +78,7 @@ def submission(folder: Path) -> Tuple[bool, str]:
     files = {path.name: path for path in sorted(folder.glob("*")) if path.is_file()}
     if "submission.pdf" not in files:
         others = [name for name in files if name.lower().startswith("submission") or name.lower().endswith(".pdf")]
-        return False, "no submission.pdf" + (f", but {others[0]}" if others else "")
+        return False, "no submission.pdf" + (f", but {in_one_line(others[0])}" if others else "")
     if not files["submission.pdf"].read_bytes()[:1024].lstrip().startswith(b"%PDF-"):
         return False, "submission.pdf is no PDF"
     return True, "submission.pdf is there"

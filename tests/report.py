@@ -1,6 +1,7 @@
 """What a run of the tests leaves for the score: python -m pytest --report FILE"""
 import json
 import re
+import unicodedata
 from pathlib import Path
 from typing import Dict, Tuple
 
@@ -10,6 +11,24 @@ NOT_RUN = "This test did not run."
 NOT_ENDED = "Your code ended Python while this test ran: an exit?"
 NOT_FILLED_IN = re.compile(r"Task \S+ is not filled in yet")   # begins the message of an unfilled gap
 MISTAKE = "This looks like a known mistake: "                  # begins a line of a message
+# A terminal's control sequences: CSI ("ESC [" to a letter), those with a text (titles, links), and short ones
+SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|(?:\x1b[P\]X^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*"
+                      r"(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]?")
+
+
+def printable(text: str) -> str:
+    """Return a text that only prints: without control sequences, control characters and invisible ones.
+
+    Tabs and line ends stay. Invisible characters can reverse the direction of what follows.
+    """
+    text = re.sub(r"\r\n?", "\n", SEQUENCE.sub("", text))
+    return "".join({"C": "\ufffd" if "\ud800" <= char <= "\udfff" else "", "Z": " "}.get(
+        unicodedata.category(char)[0], char) if char not in "\t\n" else char for char in text)
+
+
+def in_one_line(text: str) -> str:
+    """Return a printable text with blanks in place of tabs and line ends."""
+    return re.sub(r"[\t\n]", " ", printable(text)).strip()
 
 
 class Report:
@@ -22,6 +41,7 @@ class Report:
         self.path, self.tasks = path, {}
 
     def note(self, test: str, said: str) -> None:
+        said = printable(said)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps([test, self.tasks.get(test, ""), said]) + "\n")
 
@@ -43,12 +63,12 @@ class Report:
 
 
 def read_report(path: Path) -> Results:
-    """What a report says; a last line that was cut off does not count."""
+    """Return what a report says; a last line that was cut off does not count."""
     results: Results = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            test, task, said = json.loads(line)
-        except ValueError:
+            test, task, said = map(printable, json.loads(line))
+        except (TypeError, ValueError):
             continue
         results[test] = task, said
     return results

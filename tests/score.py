@@ -14,8 +14,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from tests import edits, handed_in
-from tests.report import MISTAKE, NOT_ENDED, NOT_FILLED_IN, NOT_RUN, Results, read_report
+from tests import edits, handed_in, python38
+from tests.report import MISTAKE, NOT_ENDED, NOT_FILLED_IN, NOT_RUN, Results, in_one_line, read_report
 from tests.tasks import TASKS, Task
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,10 +34,11 @@ class Row(NamedTuple):
 
 
 class Score(NamedTuple):
-    """The whole score; edits are those outside the gaps, in words."""
+    """The whole score. In words: edits outside the gaps, and what needs a Python newer than 3.8."""
     rows: List[Row]
     edits: List[str]
     seed: int
+    newer: Sequence[str] = ()
 
 
 def run_tests(folder: Path, seed: int) -> Results:
@@ -68,7 +69,7 @@ def run_tests(folder: Path, seed: int) -> Results:
             said = output.read_text(encoding="utf-8", errors="replace")
             broken = [f"{test}: {words}" for test, (_, words) in results.items() if words and "::" not in test]
             if broken or not results:
-                last = ("\n".join(["no output", said] + broken[:1])).strip().splitlines()[-1]
+                last = in_one_line(("\n".join(["no output", said] + broken[:1])).strip().splitlines()[-1])
                 raise RuntimeError(f"the tests do not start: {last}. Was a file of tests/ changed?")
             if not ended:
                 busy = f"Your code was still busy after {patience} seconds{_place(said)}: a loop without an end?"
@@ -154,7 +155,7 @@ def score(folder: Path = ROOT, seed: Optional[int] = None) -> Score:
     else:
         is_reference = (folder / "course").is_dir()
         found = [] if is_reference else [f"{edits.HANDED_OUT} is missing or damaged: no edits can be found without it"]
-    return Score(rows, found, seed)
+    return Score(rows, found, seed, python38.find_newer(folder))
 
 
 def to_do(row: Row) -> bool:
@@ -238,6 +239,10 @@ def markdown(score: Score) -> str:
                   "Only the gaps may be changed; please revert these edits. An import goes into the gap that needs it, "
                   "as its first line.", ""]
         lines += [f"    {edit}" for edit in score.edits] + [""]
+    if score.newer:
+        lines += ["## Newer than Python 3.8", "",
+                  "The code must run on Python 3.8, whichever Python ran the tests here.", ""]
+        lines += [f"    {words}" for words in score.newer] + [""]
     lines += [f"`python -m tests --seed {score.seed}` repeats this run with the same random inputs.", ""]
     return "\n".join(lines)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.report import MISTAKE, NOT_FILLED_IN
+from tests.report import MISTAKE, NOT_FILLED_IN, printable
 from tests.state import restored
 
 LIB = Path(__file__).resolve().parent.parent / "lib"
@@ -38,7 +38,8 @@ def task(number):
                 message = str(mistake)
             except Exception as error:
                 message = f"The test can make nothing of what your code gives ({type(error).__name__}: {error})."
-            pytest.fail(message if message.startswith("Task ") else f"Task {number}: {message}", pytrace=False)
+            message = message if message.startswith("Task ") else f"Task {number}: {message}"
+            pytest.fail(printable(message), pytrace=False)
         return pytest.mark.task(number)(run)
     return decorate
 

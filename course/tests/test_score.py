@@ -285,7 +285,7 @@ def test_style(editions, filled):
     complaint, = handed_in.style(filled)
     assert "lib/loss_vae.py" in complaint and "E225" in complaint
     (filled / "lib" / "z.py").write_text("def f(:\n")
-    assert "z.py" in handed_in.style(filled)[0] and "E9" in handed_in.style(filled)[0]
+    assert handed_in.style(filled)[0] == "./lib/z.py:1: Python 3.8 does not understand this line"
     (filled / "lib" / "z.py").unlink()
     (filled / "lib" / "loss_vae.py").unlink()
     (filled / "myenv" / "lib").mkdir(parents=True)
