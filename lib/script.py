@@ -61,9 +61,9 @@ def _in_range(convert: Callable, is_valid: Callable, meaning: str) -> Callable:
     def convert_and_check(text: str):
         try:
             value = convert(text)
-            if is_valid(value):
+            if is_valid(value) and text.isascii():
                 return value
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
         raise argparse.ArgumentTypeError(f"{_short(text)} is not {meaning}")
     return convert_and_check
