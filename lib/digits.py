@@ -2,9 +2,13 @@
 import gzip
 import hashlib
 import math
+import os
+import warnings
+import zlib
 from http.client import HTTPException
 from pathlib import Path
-from typing import Callable, Iterator, NamedTuple, Optional, Tuple, Union
+from tempfile import TemporaryDirectory
+from typing import Callable, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
 from urllib.request import urlopen
 
 import torch
@@ -15,6 +19,7 @@ from lib.files import write_file
 from lib.script import RunError, UserError
 
 PATIENCE = 10                                       # seconds without a byte after which a server is given up
+MAX_BYTES = 2 ** 27                                 # the largest file of MNIST has 47 MB
 
 
 class Digits(NamedTuple):
@@ -82,16 +87,18 @@ def load_digits(dataset: str = "auto", data_dir: Union[str, Path] = "data") -> D
     if dataset == "digits":
         return _sklearn_digits()
     raw = Path(data_dir) / "MNIST" / "raw"
-    try:
-        _download_mnist(raw)
-    except (OSError, ValueError, HTTPException, RunError) as error:
-        reason = f"MNIST is not in {raw} and could not be downloaded ({str(error).strip()})"
-        if dataset == "mnist":
-            raise RunError(f"{reason}; --data_dir names a folder that holds it, and training with --dataset digits "
-                           "needs no network")
-        print(f"{reason}: training on the 1,797 digits of scikit-learn instead", flush=True)
-        return _sklearn_digits()
-    return _read_mnist(raw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")             # torchvision's are not about the digits
+        try:
+            _get_mnist(raw)
+        except (OSError, ValueError, HTTPException, RunError) as error:
+            reason = f"MNIST is not in {raw} and could not be downloaded ({' '.join(str(error).split())})"
+            if dataset == "mnist":
+                raise RunError(f"{reason}; --data_dir names a folder that holds it, and training with --dataset digits "
+                               "needs no network")
+            print(f"{reason}: training on the 1,797 digits of scikit-learn instead", flush=True)
+            return _sklearn_digits()
+        return _read_mnist(raw)
 
 
 def digit_loaders(digits: Digits, batch_size: int, device: Union[str, torch.device] = "cpu") -> Tuple[Batches, Batches]:
@@ -124,13 +131,48 @@ def _mnist_files(raw: Path) -> Iterator[Tuple[Path, str, str]]:
         yield raw / archive.replace(".gz", ""), archive, md5
 
 
-def _download_mnist(raw: Path) -> None:
-    """Download the files that raw lacks, from torchvision's list of servers, verified and unpacked.
+def _get_mnist(raw: Path) -> None:
+    """Unpack the files that raw holds only as archives, and download those that it lacks.
+
+    Raises:
+        OSError, ValueError, HTTPException, RunError: a file cannot be downloaded or written.
+    """
+    for folder in (raw, *raw.parents):
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            raise RunError(f"{folder} is not a folder")
+    missing = [entry for entry in _mnist_files(raw) if not os.path.lexists(entry[0])]      # links are the user's, too
+    _download_mnist(raw, [(path, archive, md5) for path, archive, md5 in missing if not _unpack(raw / archive, path)])
+
+
+def _unpack(archive: Path, path: Path) -> bool:
+    """Unpack an archive and return True, if there is one and it is not damaged."""
+    if not os.path.isfile(archive):
+        return False
+    try:
+        with gzip.open(archive) as file:            # verifies the checksum at the end
+            data = file.read(MAX_BYTES)
+        if not _is_whole(data, 3 if "images" in path.name else 1):
+            raise OSError("not a file of MNIST")
+    except (OSError, EOFError, zlib.error) as error:
+        print(f"{archive} cannot be unpacked ({' '.join(str(error).split())})", flush=True)
+        return False
+    print(f"unpacking {archive}", flush=True)
+    write_file(path, data)
+    return True
+
+
+def _is_whole(data: bytes, dims: int) -> bool:
+    """Whether these are bytes in an array of so many dimensions, in the format of MNIST."""
+    shape = [int.from_bytes(data[4 * i:4 * i + 4], "big") for i in range(1, dims + 1)]
+    return data[:4] == bytes((0, 0, 8, dims)) and len(data) == 4 + 4 * dims + math.prod(shape)
+
+
+def _download_mnist(raw: Path, missing: Sequence[Tuple[Path, str, str]]) -> None:
+    """Download files from torchvision's list of servers, verified and unpacked.
 
     torchvision's own download would wait for a silent server for ever.
     """
     from torchvision.datasets import MNIST
-    missing = [entry for entry in _mnist_files(raw) if not entry[0].exists()]
     if missing:
         print(f"downloading MNIST (11 MB) to {raw} ...", flush=True)
     for path, archive, md5 in missing:
@@ -150,16 +192,45 @@ def _download_mnist(raw: Path) -> None:
 
 
 def _read_mnist(raw: Path) -> Digits:
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-    tensors = []
-    for path, _, _ in _mnist_files(raw):
-        try:
-            tensors.append(read_image_file(str(path)) if "images" in path.name else read_label_file(str(path)))
-        except Exception:                           # torchvision raises many kinds
-            raise UserError(f"{path} is cut short, or not the file that its name says: delete it, and it is "
-                            "downloaded anew")
-    images, labels, test_images, test_labels = tensors
+    images, labels, test_images, test_labels = (_read_file(path, raw / archive)
+                                                for path, archive, _ in _mnist_files(raw))
     shapes = {part.shape[1:] for part in (images, test_images)}
     if not (len(images) == len(labels) > 0 and len(test_images) == len(test_labels) > 0 and shapes == {(28, 28)}):
-        raise UserError(f"the files in {raw} do not belong together: delete them, and they are downloaded anew")
+        raise UserError(f"the files in {raw} do not belong together: delete them all, and they are downloaded anew")
     return Digits("mnist", images.unsqueeze(1), labels, test_images.unsqueeze(1), test_labels)
+
+
+def _read_file(path: Path, archive: Path) -> Tensor:
+    """Read one file of MNIST: N,28,28 in uint8, or N in int64.
+
+    Raises:
+        UserError: it cannot be read, is damaged, or has labels that are no digits.
+    """
+    packed = f"unpacked from {archive.name} or " if os.path.lexists(archive) else ""
+    if not os.path.isfile(path):
+        raise UserError(f"{path} is not a file, or is a broken link: remove it, and it is {packed}downloaded anew")
+    try:
+        if os.path.getsize(path) > MAX_BYTES:       # would fill the memory
+            raise ValueError
+        tensor = _read_tensor(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}")
+    except Exception:                               # torchvision raises many kinds
+        raise UserError(f"{path} is cut short, or not the file that its name says: delete it, and it is "
+                        f"{packed}downloaded anew")
+    if "labels" in path.name and len(tensor) and tensor.max() > 9:
+        raise UserError(f"{path} has labels up to {int(tensor.max())}, so it is damaged or belongs to another dataset: "
+                        f"delete it{f' and {archive.name}' if packed else ''}, and it is downloaded anew")
+    return tensor
+
+
+def _read_tensor(path: Path) -> Tensor:
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+    with open(path, "rb") as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+    if is_packed:                                   # under the name of the unpacked file
+        with TemporaryDirectory() as folder:
+            unpacked = Path(folder) / path.name
+            if _unpack(path, unpacked):
+                return _read_tensor(unpacked)
+    return read_image_file(str(path)) if "images" in path.name else read_label_file(str(path))

@@ -1,10 +1,12 @@
 """Where the digits come from: files, a server on loopback that is good, wrong or silent, or scikit-learn; and how they
 come as batches."""
+import gzip
 import os
 import socket
 import subprocess
 import sys
 import threading
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -245,11 +247,165 @@ def test_labels_and_images_in_each_others_place(tmp_path, name, other):
         load_digits("mnist", tmp_path)
 
 
-def test_folder_in_the_place_of_a_file(tmp_path):
-    write_mnist(tmp_path, {name: FILES[name] for name in MNIST_FILES[1:]})
-    (tmp_path / "MNIST" / "raw" / MNIST_FILES[0]).mkdir()
-    with pytest.raises(UserError, match=MNIST_FILES[0]):
+def assert_refused(tmp_path, *words, error=UserError):
+    """One line with these words, and every file and link stays as it is."""
+    raw = tmp_path / "MNIST" / "raw"
+    before = contents(tmp_path), sorted(os.listdir(str(raw))) if raw.is_dir() else ()
+    with pytest.raises(error) as caught:
         load_digits("mnist", tmp_path)
+    assert all(str(word) in str(caught.value) for word in words) and "\n" not in str(caught.value)
+    assert (contents(tmp_path), sorted(os.listdir(str(raw))) if raw.is_dir() else ()) == before
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("label", (10, 26, 255))
+@pytest.mark.parametrize("name", MNIST_FILES[1::2])
+def test_labels_above_9(serve, tmp_path, name, label):
+    serve()
+    labels = np.frombuffer(FILES[name], np.uint8, offset=8).copy()
+    labels[7] = label
+    write_mnist(tmp_path, {**FILES, name: idx(labels)})
+    assert_refused(tmp_path, tmp_path / "MNIST" / "raw" / name, label)
+
+
+IN_PLACE = {
+    "folder": lambda path: path.mkdir(), "pipe": lambda path: os.mkfifo(str(path)),
+    "broken link": lambda path: path.symlink_to("nowhere"),
+    "link to itself": lambda path: path.symlink_to(path.name),
+    "link to a folder": lambda path: path.symlink_to("."),
+    "device": lambda path: path.symlink_to(os.devnull),
+    "file that cannot be read": lambda path: path.symlink_to("/proc/self/mem"),
+    "file beyond the memory": lambda path: os.truncate(str(path), 2 ** 40) if path.touch() is None else None}
+
+
+@pytest.mark.parametrize("kind", IN_PLACE)
+@pytest.mark.parametrize("name", MNIST_FILES[:2])
+def test_what_is_no_file_is_refused_and_kept(serve, tmp_path, name, kind):
+    server, = serve("good")
+    write_mnist(tmp_path, {other: FILES[other] for other in MNIST_FILES if other != name})
+    path = tmp_path / "MNIST" / "raw" / name
+    try:
+        IN_PLACE[kind](path)
+    except (AttributeError, OSError):
+        pytest.skip("this system has no such thing")
+    before = os.lstat(str(path))
+    with pytest.raises(UserError) as caught:
+        load_digits("mnist", tmp_path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert ("cannot be read" in str(caught.value)) is (kind == "file that cannot be read")
+    after = os.lstat(str(path))
+    assert (before.st_ino, before.st_mode, before.st_size) == (after.st_ino, after.st_mode, after.st_size)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("place", ("MNIST/raw", "MNIST", "."))
+@pytest.mark.parametrize("make", (lambda path: path.write_bytes(b"mine"), lambda path: path.symlink_to(path.name)),
+                         ids=("file", "link to itself"))
+def test_no_folder_where_one_is_needed(serve, tmp_path, capsys, place, make):
+    """The server is not asked for what there is no place for; auto does without."""
+    server, = serve("good")
+    (tmp_path / "data" / place).parent.mkdir(parents=True, exist_ok=True)
+    path = tmp_path / "data" / place
+    make(path)
+    assert_refused(tmp_path / "data", path, "is not a folder", error=RunError)
+    assert load_digits("auto", tmp_path / "data").name == "digits" and server.asked == []
+    assert len(capsys.readouterr().out.splitlines()) == 1 and os.path.lexists(str(path)) and not path.is_dir()
+
+
+def test_warnings_of_torchvision_are_not_shown(tmp_path, monkeypatch):
+    from torchvision.datasets import mnist
+    read = mnist.read_label_file
+
+    def read_and_warn(path):
+        warnings.warn("the given buffer is not writable")
+        return read(path)
+
+    monkeypatch.setattr(mnist, "read_label_file", read_and_warn)
+    write_mnist(tmp_path, FILES)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert_is_mnist(load_digits("mnist", tmp_path))
+    assert caught == []
+
+
+# Archives
+
+def packed(names, level=9):
+    """Archives as gzip makes them, which are not those of the servers byte for byte."""
+    return {f"{name}.gz": gzip.compress(FILES[name], level) for name in names}
+
+
+@pytest.mark.parametrize("names", (MNIST_FILES, MNIST_FILES[:1], MNIST_FILES[1:3]), ids=("four", "one", "two"))
+def test_archives_are_unpacked_without_the_network(serve, tmp_path, names):
+    server, = serve("good")
+    archives_there = packed(names, level=1)
+    write_mnist(tmp_path, {**{name: FILES[name] for name in MNIST_FILES if name not in names}, **archives_there})
+    assert_is_mnist(load_digits("mnist", tmp_path))
+    assert contents(tmp_path) == {f"MNIST/raw/{name}": data for name, data in {**FILES, **archives_there}.items()}
+    assert server.asked == []
+
+
+def test_archives_beside_the_files_are_not_read(serve, tmp_path, capsys):
+    serve()
+    write_mnist(tmp_path, {**FILES, **{f"{name}.gz": b"damaged" for name in MNIST_FILES}})
+    assert_is_mnist(load_digits("mnist", tmp_path))
+    assert capsys.readouterr().out == ""
+
+
+def test_archives_under_the_names_of_the_files(serve, tmp_path):
+    serve()
+    write_mnist(tmp_path, {name: gzip.compress(data) for name, data in FILES.items()})
+    before = contents(tmp_path)
+    assert_is_mnist(load_digits("mnist", tmp_path))
+    assert contents(tmp_path) == before
+
+
+DAMAGED_ARCHIVES = {
+    "cut": lambda data: data[:-9], "cut in half": lambda data: data[:len(data) // 2], "empty": lambda data: b"",
+    "a page": lambda data: b"<html>please log in</html>", "head alone": lambda data: data[:5],
+    "changed": lambda data: data[:50] + bytes([data[50] ^ 255]) + data[51:],
+    "of a wrong checksum": lambda data: data[:-8] + bytes(4) + data[-4:],
+    "of something else": lambda data: gzip.compress(b"something else"), "of nothing": lambda data: gzip.compress(b""),
+    "of a cut file": lambda data: gzip.compress(gzip.decompress(data)[:-1]),
+    "of a longer file": lambda data: gzip.compress(gzip.decompress(data) + b"0"),
+    "packed twice": lambda data: gzip.compress(data)}
+
+
+@pytest.mark.parametrize("name", MNIST_FILES[:2])
+@pytest.mark.parametrize("kind", DAMAGED_ARCHIVES)
+def test_damaged_archive_is_told_and_downloaded(serve, tmp_path, capsys, kind, name):
+    server, = serve("404")
+    archive = DAMAGED_ARCHIVES[kind](packed([name])[f"{name}.gz"])
+    write_mnist(tmp_path, {**{other: FILES[other] for other in MNIST_FILES if other != name}, f"{name}.gz": archive})
+    assert_refused(tmp_path, "404", error=RunError)
+    told = [line for line in capsys.readouterr().out.splitlines() if f"{name}.gz cannot be unpacked" in line]
+    assert len(told) == 1
+    server.behaviour = "good"
+    assert_is_mnist(load_digits("mnist", tmp_path))
+    assert contents(tmp_path) == {f"MNIST/raw/{name}": data for name, data in {**FILES, f"{name}.gz": archive}.items()}
+
+
+@pytest.mark.parametrize("make", (lambda path: path.mkdir(), lambda path: path.symlink_to(path.name),
+                                  lambda path: os.mkfifo(str(path))), ids=("folder", "link to itself", "pipe"))
+def test_archive_that_is_no_file(serve, tmp_path, make):
+    server, = serve("good")
+    write_mnist(tmp_path, {name: FILES[name] for name in MNIST_FILES[1:]})
+    make(tmp_path / "MNIST" / "raw" / f"{MNIST_FILES[0]}.gz")
+    assert_is_mnist(load_digits("mnist", tmp_path))
+    assert server.asked == [f"{MNIST_FILES[0]}.gz"]
+
+
+def test_damaged_file_beside_its_archive(serve, tmp_path):
+    """What the line advises, to delete the file, helps without a network. Labels above 9 may be the archive's."""
+    serve()
+    name = MNIST_FILES[1]
+    write_mnist(tmp_path, {**FILES, name: FILES[name][:-1], **packed([name])})
+    assert_refused(tmp_path, name, f"unpacked from {name}.gz")
+    (tmp_path / "MNIST" / "raw" / name).unlink()
+    assert_is_mnist(load_digits("mnist", tmp_path))
+    bad = idx(np.full(60, 11, np.uint8))
+    (tmp_path / "MNIST" / "raw" / name).write_bytes(bad)
+    assert_refused(tmp_path, f"delete it and {name}.gz")
 
 
 @pytest.mark.skipif(not COURSE_DATA, reason="COURSE_DATA names no folder with MNIST")
