@@ -1,15 +1,20 @@
 """A folder of pictures, held in memory: each is decoded and scaled down once, and cut out anew for each batch."""
+import os
+from collections import Counter
 from pathlib import Path
 from typing import Iterator, List, Sequence, Tuple, Union
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from lib.images import ENDINGS, OTHER_ENDINGS, one_line, read_image
 from lib.script import UserError
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+PROJECT = Path(__file__).resolve().parent.parent
+SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found")       # of macOS, network drives, Windows, Linux
+Refused = Tuple[Path, str]                          # a file or a folder, and why it cannot be used
 
 
 class Pictures:
@@ -76,54 +81,102 @@ def read_picture(path: Path, size: int) -> np.ndarray:
     """Read a picture of whatever format and colour mode: H,W,3 in uint8, its shorter side scaled down to size.
 
     Raises:
-        ValueError, OSError, ...: Pillow cannot read it, or it is smaller.
+        ValueError: it cannot be read, or it is smaller.
     """
-    with Image.open(str(path)) as image:
-        image.draft(None, (2 * size, 2 * size))     # of a large JPEG decode no more than what is needed
-        image = ImageOps.exif_transpose(image)      # a camera held upright notes it beside the pixels
-        if image.mode.startswith(("I", "F")):       # 16 bits, or 0 to 1, which convert() would cut off at 255
-            values = np.asarray(image, dtype=float) * (255 if image.mode == "F" else 1 / 257)
-            image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-        if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-            image = image.convert("RGBA")           # what is transparent shows white
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("RGB")
-        if min(image.size) < size:
-            raise ValueError(f"it has {image.size[0]} by {image.size[1]} pixels, and {size} by {size} are needed")
-        scale = size / min(image.size)
-        shape = tuple(max(size, round(side * scale)) for side in image.size)
-        return np.asarray(image.resize(shape, Image.BILINEAR))
+    image = read_image(path, size)
+    if image.mode == "RGBA":                        # what is transparent shows white
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if min(image.size) < size:
+        raise ValueError(f"it has {image.size[0]} by {image.size[1]} pixels, and {size} by {size} are needed")
+    scale = size / min(image.size)
+    shape = tuple(max(size, round(side * scale)) for side in image.size)
+    return np.asarray(image.resize(shape, Image.BILINEAR))
 
 
-def load_pictures(data_dir: Union[str, Path], size: int = 32, skip_bad: bool = False) -> Pictures:
-    """Load all pictures below a folder, however deep.
+def find_files(data_dir: Path, leave_out: Sequence[Union[str, Path]]) -> Tuple[List[Path], List[Path], List[Refused]]:
+    """List all files below a folder, through links too, except hidden ones and those in folders of runs.
+
+    Args:
+        leave_out: more folders to leave out.
+
+    Returns:
+        The files, sorted; the folders of runs, and the others of leave_out, that were found; the folders that cannot
+        be read.
+    """
+    here = Path(os.path.realpath(data_dir))
+    seen = set(here.parents)                        # a link to one of these would lead back here
+    not_wanted = {Path(os.path.realpath(folder)) for folder in leave_out}
+    files, left_out, refused = [], [], []
+
+    def refuse(error: OSError) -> None:
+        refused.append((Path(error.filename), error.strerror))
+
+    for name, folders, names in os.walk(data_dir, followlinks=True, onerror=refuse):
+        folder, real = Path(name), Path(os.path.realpath(name))
+        if real in not_wanted or {"checkpoint.pt", "metrics.csv"} <= set(names):
+            left_out.append(folder)
+        elif real not in seen:
+            files += [folder / name for name in names if not name.startswith(".")]
+            folders[:] = sorted(name for name in folders if name[0] != "." and name not in SYSTEM_FOLDERS)
+            seen.add(real)
+            continue
+        folders.clear()
+    return sorted(files), left_out, refused
+
+
+def load_pictures(data_dir: Union[str, Path], size: int = 32, skip_bad: bool = False,
+                  leave_out: Sequence[Union[str, Path]] = ()) -> Pictures:
+    """Load all pictures below a folder, however deep. Folders that hold a run of this project are left out.
 
     Args:
         size: of the square that will be cut out.
         skip_bad: leave out those that cannot be read or are too small, and say so.
+        leave_out: more folders to leave out.
 
     Raises:
         UserError: there is no folder, no picture in it, or one of them cannot be used.
     """
-    paths = sorted(path for path in Path(data_dir).rglob("*")
-                   if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file())
-    if not paths:
-        missing = f"there is no folder {data_dir}" if not Path(data_dir).is_dir() else f"{data_dir} holds no pictures"
-        raise UserError(f"{missing}: name one that holds pictures ({', '.join(ENDINGS[:3])} and so on)")
+    if not os.path.isdir(data_dir):
+        raise UserError(_no_folder(data_dir))
+    files, left_out, bad = find_files(Path(data_dir), leave_out)
+    paths = [path for path in files if path.suffix.lower() in ENDINGS]
+    other = Counter(path.suffix.lower() for path in files if path.suffix.lower() in OTHER_ENDINGS)
+    counts = ", ".join(f"{ending} {count}" for ending, count in other.most_common())
+    if not paths and not bad:
+        raise UserError(_no_pictures(data_dir, left_out, counts))
+    total = len(paths) + len(bad)
     images: List[np.ndarray] = []
-    bad: List[Tuple[Path, str]] = []
-    for path in paths:
+    for path in paths if skip_bad or not bad else ():
         try:
             images.append(read_picture(path, size))
-        except Exception as error:                  # Pillow raises many kinds
-            bad.append((path, str(error) or type(error).__name__))
+        except ValueError as error:
+            bad.append((path, str(error)))
             if not skip_bad:
                 break
-    if bad and skip_bad and images:
-        print(f"left out {len(bad)} of {len(paths)} pictures that cannot be used: "
-              f"{', '.join(str(path) for path, _ in bad[:3])}{', ...' if len(bad) > 3 else ''}", flush=True)
-    elif bad:
+    if bad and not (skip_bad and images):
         path, reason = bad[0]
-        raise UserError(f"the picture {path} cannot be used ({reason}): repair or remove it"
+        kind = "folder" if path.is_dir() else "picture"
+        raise UserError(one_line(f"the {kind} {path} cannot be used ({reason}): repair or remove it")
                         + ("; no other one can be used" if skip_bad else ", or leave such out with --skip_bad"))
+    if bad:
+        print(one_line(f"left out {len(bad)} of {total} pictures that cannot be used: "
+                       f"{', '.join(str(path) for path, _ in bad[:3])}{', ...' if len(bad) > 3 else ''}"), flush=True)
+    if other:
+        print(f"left out {sum(other.values())} files that cannot be read as images here ({counts})", flush=True)
     return Pictures(images)
+
+
+def _no_folder(data_dir: Union[str, Path]) -> str:
+    if str(data_dir) and os.path.isdir(PROJECT / data_dir):
+        return one_line(f"there is no folder {data_dir} in the working directory, but there is one in {PROJECT}: run "
+                        "the scripts from there, or give its full path")
+    return one_line(f"there is no folder {data_dir}: name one that holds pictures ({', '.join(ENDINGS[:3])} and so on)")
+
+
+def _no_pictures(data_dir: Union[str, Path], left_out: Sequence[Path], counts: str) -> str:
+    text = f"{data_dir} holds no pictures"
+    if left_out:
+        text += f" except in folders of runs, which are left out ({', '.join(map(str, left_out[:3]))})"
+    if counts:
+        text += f"{' and files' if left_out else ', only files'} that cannot be read as images here ({counts})"
+    return one_line(f"{text}: name one that holds pictures ({', '.join(ENDINGS[:3])} and so on)")

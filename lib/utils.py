@@ -12,6 +12,7 @@ Shapes: N points, B batch, T diffusion steps.
 """
 import math
 import os
+import zlib
 from pathlib import Path
 from typing import Callable, Dict, Optional, Tuple, Union
 
@@ -82,21 +83,32 @@ def picture(path: Union[str, Path], n: int, rng: np.random.Generator) -> np.ndar
     Raises:
         UserError: it cannot be read as a picture, or it is blank.
     """
-    from PIL import Image, ImageOps
+    from lib.images import one_line, read_image
     try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image).convert("RGBA")          # upright, as it was taken
-            image.thumbnail((400, 400))
-    except Exception as error:                      # Pillow raises many kinds for damaged files
-        raise UserError(f"--dataset {path} cannot be read as a picture: {getattr(error, 'strerror', None) or error}")
+        image = read_image(path, 400).convert("RGBA")
+    except ValueError as error:
+        raise UserError(one_line(f"--dataset {path} cannot be read as a picture: {error}"))
+    image.thumbnail((400, 400))
     red_green_blue_opacity = np.asarray(image, dtype=float) / 255
     darkness = (1 - red_green_blue_opacity[..., :3].mean(2)) * red_green_blue_opacity[..., 3]
     if np.ptp(darkness) < 0.02:
-        raise UserError(f"--dataset {path} is blank: a density needs pixels that are darker than others")
+        raise UserError(one_line(f"--dataset {path} is blank: a density needs pixels that are darker than others"))
     height, width = darkness.shape
     row, column = np.divmod(rng.choice(darkness.size, n, p=darkness.ravel() / darkness.sum()), width)
     points = np.stack([column - width / 2, height / 2 - row - 1], axis=1) + rng.uniform(size=(n, 2))
     return 3 * points / max(height, width)
+
+
+def checksum(path: Union[str, Path]) -> str:
+    """Return a checksum of an image file's bytes, to notice that it has changed.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return f"{zlib.crc32(Path(path).read_bytes()):08x}"
+    except OSError as error:
+        raise UserError(f"--dataset {path} cannot be read: {error.strerror or error}")
 
 
 DENSITIES: Dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {

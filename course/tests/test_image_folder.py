@@ -1,4 +1,5 @@
 """Pictures of a folder: whatever their format and colours, cut out as they should be."""
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from course.tests.support import ROOT
 from lib.image_folder import Pictures, load_pictures, read_picture
+from lib.images import OTHER_ENDINGS
 from lib.script import UserError
 
 
@@ -146,6 +149,114 @@ def test_folders_within_folders_and_no_hidden_files(tmp_path):
     assert len(load_pictures(tmp_path)) == 3
 
 
+def images_at(folder, *places):
+    for place in places:
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        save(gradient(32, 32), folder / place)
+
+
+def test_hidden_folders_and_those_of_the_system_are_left_out(tmp_path):
+    """Also below class folders; but a hidden folder that is named itself is read."""
+    images_at(tmp_path, "a/1.png", "a/.thumbnails/2.png", ".venv/lib/3.png", ".git/4.png", "__MACOSX/a/5.png",
+              "a/@eaDir/6.png", ".7.png")
+    assert len(load_pictures(tmp_path)) == 1 and len(load_pictures(tmp_path / ".venv")) == 1
+
+
+def test_links_are_entered_once(tmp_path):
+    """Class folders and images elsewhere; no folder is read twice, and no link leads back to where it came from."""
+    images_at(tmp_path, "elsewhere/red/1.png", "elsewhere/red/deep/2.png", "elsewhere/3.png", "photos/a/4.png", "5.png")
+    photos = tmp_path / "photos"
+    for link, target in (("red", tmp_path / "elsewhere" / "red"), ("again", tmp_path / "elsewhere" / "red"),
+                         ("a/loop", photos), ("a/self", photos / "a"), ("up", tmp_path), ("root", "/"),
+                         ("3.png", tmp_path / "elsewhere" / "3.png")):
+        (photos / link).symlink_to(target)
+    assert len(load_pictures(photos)) == 4
+    (tmp_path / "link").symlink_to("photos")
+    assert len(load_pictures(tmp_path / "link")) == 4
+
+
+@pytest.mark.parametrize("make, reason", (
+    (lambda path: path.symlink_to("nowhere"), "No such file"),
+    (lambda path: path.symlink_to(path.name), "symbolic links"),
+    (lambda path: os.mkfifo(str(path)), "regular file")), ids=("broken link", "link to itself", "pipe"))
+def test_image_that_is_no_file(tmp_path, make, reason, capsys):
+    images_at(tmp_path, "a.png")
+    make(tmp_path / "b.png")
+    with pytest.raises(UserError, match=f"b.png.*{reason}.*--skip_bad"):
+        load_pictures(tmp_path)
+    assert len(load_pictures(tmp_path, skip_bad=True)) == 1 and "left out 1 of 2" in capsys.readouterr().out
+
+
+def test_folder_that_cannot_be_read(tmp_path, monkeypatch, capsys):
+    """Root may read all folders: os.scandir refuses in place of the system."""
+    images_at(tmp_path, "a/1.png", "b/2.png")
+    scandir = os.scandir
+
+    def refusing(path):
+        if os.path.basename(str(path)) == "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UserError, match="the folder .*b cannot be used .Permission denied.*--skip_bad"):
+        load_pictures(tmp_path)
+    assert len(load_pictures(tmp_path, skip_bad=True)) == 1 and "left out 1 of 2" in capsys.readouterr().out
+
+
+# Folders of runs
+
+def test_folders_of_runs_are_left_out(tmp_path, capsys):
+    images_at(tmp_path, "a/1.png", "results/2.png", "a/results/deep/3.png", "half/4.png")
+    for folder in ("results", "a/results"):
+        for name in ("checkpoint.pt", "metrics.csv"):
+            (tmp_path / folder / name).write_bytes(b"")
+    (tmp_path / "half" / "metrics.csv").write_bytes(b"")
+    assert len(load_pictures(tmp_path)) == 2
+    assert len(load_pictures(tmp_path, leave_out=[tmp_path / "half", tmp_path / "missing"])) == 1
+    assert len(load_pictures(tmp_path / "a", leave_out=[tmp_path])) == 1    # images may lie in the folder of a run
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("spelling", ("out", "./out", "../photos/out", "link", "absolute"))
+def test_left_out_however_it_is_spelled(tmp_path, monkeypatch, spelling):
+    images_at(tmp_path, "photos/a/1.png", "photos/out/2.png", "photos/out/deep/3.png")
+    monkeypatch.chdir(tmp_path / "photos")
+    (tmp_path / "photos" / "link").symlink_to("out")
+    folder = tmp_path / "photos" / "out" if spelling == "absolute" else Path(spelling)
+    for data_dir in (".", tmp_path / "photos", "../photos"):
+        assert len(load_pictures(data_dir, leave_out=[folder])) == 1
+
+
+def test_all_images_in_folders_of_runs(tmp_path):
+    images_at(tmp_path, "results/2.png")
+    for leave_out in (tmp_path, tmp_path / "results"):
+        with pytest.raises(UserError, match="holds no pictures except in folders of runs, which are left out") as error:
+            load_pictures(tmp_path, leave_out=[leave_out])
+        assert str(leave_out) in str(error.value)
+
+
+# Formats that cannot be read
+
+def test_formats_that_cannot_be_read_are_counted(tmp_path, capsys):
+    images_at(tmp_path, "a/1.png")
+    for name in ("a.heic", "b.HEIC", "c/d.heic", "e.svg", "f.cr2", "notes.txt", ".hidden.heic", "film.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"0")
+    assert len(load_pictures(tmp_path)) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "left out 5 files that cannot be read as images here (.heic 3, .svg 1, .cr2 1)"]
+    (tmp_path / "a" / "1.png").unlink()
+    with pytest.raises(UserError, match=r"holds no pictures, only files .* \(.heic 3, .svg 1, .cr2 1\)"):
+        load_pictures(tmp_path)
+
+
+@pytest.mark.parametrize("ending", OTHER_ENDINGS)
+def test_each_of_these_endings_is_counted(tmp_path, ending):
+    (tmp_path / f"a{ending}").write_bytes(b"0")
+    with pytest.raises(UserError, match=f"[(]{ending} 1[)]"):
+        load_pictures(tmp_path)
+
+
 # What cannot be used
 
 BAD = {"damaged": b"", "text": b"no picture at all"}
@@ -179,6 +290,24 @@ def test_bad_picture_is_named_or_left_out(tmp_path, kind, capsys):
     Path(tmp_path / "a.png").unlink()
     with pytest.raises(UserError, match="b.png"):
         load_pictures(tmp_path, skip_bad=True)
+
+
+def test_line_ends_in_names(tmp_path, capsys):
+    images_at(tmp_path, "a.png")
+    (tmp_path / "b\nc\x1b[1m.png").write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        load_pictures(tmp_path)
+    assert str(error.value).isprintable()
+    load_pictures(tmp_path, skip_bad=True)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_folder_that_lies_beside_the_scripts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no folder dataset_flowers_64px in the working directory.*run the scripts"
+                       ) as error:
+        load_pictures("dataset_flowers_64px")
+    assert str(ROOT) in str(error.value)
 
 
 @pytest.mark.parametrize("name, word", [("empty", "holds no pictures"), ("missing", "there is no folder")])
