@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lib.files import write_file
-from lib.script import RunError, UserError
+from lib.script import RunError, UserError, say
 
 PATIENCE = 10                                       # seconds without a byte after which a server is given up
 MAX_BYTES = 2 ** 27                                 # the largest file of MNIST has 47 MB
@@ -96,7 +96,7 @@ def load_digits(dataset: str = "auto", data_dir: Union[str, Path] = "data") -> D
             if dataset == "mnist":
                 raise RunError(f"{reason}; --data_dir names a folder that holds it, and training with --dataset digits "
                                "needs no network")
-            print(f"{reason}: training on the 1,797 digits of scikit-learn instead", flush=True)
+            say(f"{reason}: training on the 1,797 digits of scikit-learn instead")
             return _sklearn_digits()
         return _read_mnist(raw)
 

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib.images import ENDINGS, OTHER_ENDINGS, one_line, read_image
-from lib.script import UserError
+from lib.files import RECORD, Folder
+from lib.images import ENDINGS, OTHER_ENDINGS, read_image
+from lib.script import UserError, in_one_line, say
 
 PROJECT = Path(__file__).resolve().parent.parent
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found")       # of macOS, network drives, Windows, Linux
@@ -94,10 +95,11 @@ def read_picture(path: Path, size: int) -> np.ndarray:
 
 
 def find_files(data_dir: Path, leave_out: Sequence[Union[str, Path]]) -> Tuple[List[Path], List[Path], List[Refused]]:
-    """List all files below a folder, through links too, except hidden ones and those in folders of runs.
+    """List all files below a folder, through links too, except hidden ones, those in folders of runs, and those that a
+    run has written into the folder itself.
 
     Args:
-        leave_out: more folders to leave out.
+        leave_out: more folders to leave out, if they are below this one.
 
     Returns:
         The files, sorted; the folders of runs, and the others of leave_out, that were found; the folders that cannot
@@ -113,10 +115,12 @@ def find_files(data_dir: Path, leave_out: Sequence[Union[str, Path]]) -> Tuple[L
 
     for name, folders, names in os.walk(data_dir, followlinks=True, onerror=refuse):
         folder, real = Path(name), Path(os.path.realpath(name))
-        if real in not_wanted or {"checkpoint.pt", "metrics.csv"} <= set(names):
+        is_run = {"checkpoint.pt", "metrics.csv"} <= set(names)
+        if (is_run and RECORD not in names if real == here else is_run or real in not_wanted):
             left_out.append(folder)
         elif real not in seen:
-            files += [folder / name for name in names if not name.startswith(".")]
+            ours = Folder(folder, "").entries() if RECORD in names else {}
+            files += [folder / name for name in names if not name.startswith(".") and name not in ours]
             folders[:] = sorted(name for name in folders if name[0] != "." and name not in SYSTEM_FOLDERS)
             seen.add(real)
             continue
@@ -156,21 +160,23 @@ def load_pictures(data_dir: Union[str, Path], size: int = 32, skip_bad: bool = F
     if bad and not (skip_bad and images):
         path, reason = bad[0]
         kind = "folder" if path.is_dir() else "picture"
-        raise UserError(one_line(f"the {kind} {path} cannot be used ({reason}): repair or remove it")
-                        + ("; no other one can be used" if skip_bad else ", or leave such out with --skip_bad"))
+        text = f"the {kind} {path} cannot be used ({reason}): repair or remove it"
+        raise UserError(in_one_line(text + ("; no other one can be used" if skip_bad else
+                                            ", or leave such out with --skip_bad")))
     if bad:
-        print(one_line(f"left out {len(bad)} of {total} pictures that cannot be used: "
-                       f"{', '.join(str(path) for path, _ in bad[:3])}{', ...' if len(bad) > 3 else ''}"), flush=True)
+        names = ", ".join(str(path) for path, _ in bad[:3])
+        say(f"left out {len(bad)} of {total} pictures that cannot be used: {names}{', ...' if len(bad) > 3 else ''}")
     if other:
-        print(f"left out {sum(other.values())} files that cannot be read as images here ({counts})", flush=True)
+        say(f"left out {sum(other.values())} files that cannot be read as images here ({counts})")
     return Pictures(images)
 
 
 def _no_folder(data_dir: Union[str, Path]) -> str:
     if str(data_dir) and os.path.isdir(PROJECT / data_dir):
-        return one_line(f"there is no folder {data_dir} in the working directory, but there is one in {PROJECT}: run "
-                        "the scripts from there, or give its full path")
-    return one_line(f"there is no folder {data_dir}: name one that holds pictures ({', '.join(ENDINGS[:3])} and so on)")
+        return in_one_line(f"there is no folder {data_dir} in the working directory, but there is one in {PROJECT}: "
+                           "run the scripts from there, or give its full path")
+    return in_one_line(f"there is no folder {data_dir}: name one that holds pictures ({', '.join(ENDINGS[:3])} and so "
+                       "on)")
 
 
 def _no_pictures(data_dir: Union[str, Path], left_out: Sequence[Path], counts: str) -> str:
@@ -179,4 +185,4 @@ def _no_pictures(data_dir: Union[str, Path], left_out: Sequence[Path], counts: s
         text += f" except in folders of runs, which are left out ({', '.join(map(str, left_out[:3]))})"
     if counts:
         text += f"{' and files' if left_out else ', only files'} that cannot be read as images here ({counts})"
-    return one_line(f"{text}: name one that holds pictures ({', '.join(ENDINGS[:3])} and so on)")
+    return in_one_line(f"{text}: name one that holds pictures ({', '.join(ENDINGS[:3])} and so on)")

@@ -2,7 +2,6 @@
 import io
 import logging
 import os
-import re
 import stat
 import warnings
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from typing import Dict, Iterator, Tuple, Union
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
+
+from lib.script import in_one_line
 
 FORMATS: Dict[str, Tuple[str, ...]] = {             # by Pillow's names; nothing else is opened, whatever a file's name
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), "PNG": (".png", ".apng"), "GIF": (".gif",),
@@ -24,11 +25,6 @@ OTHER_ENDINGS = (                                   # images too, but they canno
     ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srw", ".orf", ".rw2", ".raf", ".pef")
 TURNS = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM, 5: Image.TRANSPOSE,
          6: Image.ROTATE_270, 7: Image.TRANSVERSE, 8: Image.ROTATE_90}      # by EXIF orientation
-
-
-def one_line(text: str) -> str:
-    """Replace line ends and other control characters, which file names and Pillow's messages may have, by spaces."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
 
 
 @contextmanager
@@ -95,7 +91,7 @@ def read_image(path: Union[str, Path], min_side: int) -> Image.Image:
         raise ValueError("it is damaged, or not in an image format that can be read here")
     except Exception as error:                      # Pillow raises many kinds
         reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-        raise ValueError(one_line(reason))
+        raise ValueError(in_one_line(reason))
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -1,7 +1,6 @@
 """Training the diffusion model (Ho et al. 2020, https://arxiv.org/abs/2006.11239, algorithm 1)."""
 import math
 import os
-import zlib
 from copy import deepcopy
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +19,7 @@ from lib.model_diffusion import SimpleDiffusion
 from lib.run import Run, choose_device
 from lib.sample_diffusion import sample_ddpm
 from lib.script import in_one_line, say
-from lib.utils import DENSITIES, SCHEDULES, add_noise, get_dataset, linear_schedule
+from lib.utils import DENSITIES, SCHEDULES, add_noise, checksum, get_dataset, linear_schedule
 from lib.watch_diffusion import FILES, GENERATED, check_place, distances, draw_results, in_words
 
 Scheduler = torch.optim.lr_scheduler.LRScheduler
@@ -159,7 +158,7 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
         "time_embedding", "evaluate_every", "seed")}
     settings["dataset"] = in_one_line(os.path.normpath(args.dataset))
     if args.dataset not in DENSITIES:
-        settings["checksum"] = f"{zlib.crc32(Path(args.dataset).read_bytes()):08x}"
+        settings["checksum"] = checksum(args.dataset)
     names = [["loss"], ["loss", "swd", "energy", "swd_floor", "energy_floor"]]
     run = Run(folder, settings, "run_diffusion_training", FILES, args.resume, args.overwrite, names, videos)
     run.check_epochs(args.epochs, "--epochs")

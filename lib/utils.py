@@ -83,16 +83,16 @@ def picture(path: Union[str, Path], n: int, rng: np.random.Generator) -> np.ndar
     Raises:
         UserError: it cannot be read as a picture, or it is blank.
     """
-    from lib.images import one_line, read_image
+    from lib.images import read_image
     try:
         image = read_image(path, 400).convert("RGBA")
     except ValueError as error:
-        raise UserError(one_line(f"--dataset {path} cannot be read as a picture: {error}"))
+        raise UserError(f"--dataset {path} cannot be read as a picture: {error}")
     image.thumbnail((400, 400))
     red_green_blue_opacity = np.asarray(image, dtype=float) / 255
     darkness = (1 - red_green_blue_opacity[..., :3].mean(2)) * red_green_blue_opacity[..., 3]
     if np.ptp(darkness) < 0.02:
-        raise UserError(one_line(f"--dataset {path} is blank: a density needs pixels that are darker than others"))
+        raise UserError(f"--dataset {path} is blank: a density needs pixels that are darker than others")
     height, width = darkness.shape
     row, column = np.divmod(rng.choice(darkness.size, n, p=darkness.ravel() / darkness.sum()), width)
     points = np.stack([column - width / 2, height / 2 - row - 1], axis=1) + rng.uniform(size=(n, 2))
