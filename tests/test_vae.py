@@ -16,7 +16,8 @@ OTHER_SIZES = {"in_channels": 4, "in_height": 6, "in_width": 7, "hidden_size": 4
 SIZES = f"VAE(in_channels={C}, in_height={H}, in_width={W}, hidden_size={HIDDEN}, latent_size={L})"
 LAYERS = (PIXELS, HIDDEN), (HIDDEN, L), (HIDDEN, L), (L, HIDDEN), (HIDDEN, PIXELS)
 READ_ENCODE = "the docstring of VAE.encode and its gap"
-NAN = "z is NaN where logvar is negative, as the square root of a negative number is: exp of logvar comes first"
+NAN = "z is NaN where logvar is negative, as its square root or logarithm is: exp of logvar comes first"
+ROUNDED = ", or made by a function whose derivative is 0 (round, sign)"
 DRAWS = 20000  # samples to judge a distribution by; every tolerance is six standard errors of the statistic or more
 
 
@@ -269,7 +270,7 @@ def test_reparameterize_draws_normal_numbers(call):
         ("logvar / 2 is taken for the standard deviation, without exp", np.abs(logvar) / 2),
         ("this is exp(-logvar / 2), the sign is wrong", 1 / sigma),
         ("this is the square of the variance", np.exp(2 * logvar)),
-        ("logvar is not used, the noise has the standard deviation 1", np.ones(L)),
+        ("the noise has the standard deviation 1: logvar does not scale it", np.ones(L)),
         ("mu and logvar are swapped in reparameterize",
          mean_is_logvar and close(z.std(0), np.exp(mu / 2), rtol=0.035, atol=0)),
         ("the noise is uniform from 0 to 1 (torch.rand), it must be standard normal", is_uniform(epsilon, 0, 1)),
@@ -329,12 +330,13 @@ def test_gradients_pass_through_the_sample(call):
     assert_close(for_mu, factors, "The gradient of mu through z (the derivative is 1)", [
         ("no gradient reaches mu or logvar: sample(), detach(), no_grad and torch.normal(mu, sigma) let none through",
          not for_mu.any() and not for_logvar.any()),
-        ("mu is detached, or not used", not for_mu.any()),
+        ("no gradient reaches mu: it is detached, rounded or not used", not for_mu.any()),
         ("mu and logvar are swapped in reparameterize", factors * (z - logvar) / 2),
     ], read=read)
     expected = factors * deviation / 2
     assert_close(for_logvar, expected, "The gradient of logvar through z (the derivative is (z - mu) / 2)", [
-        ("the standard deviation is detached, or not made of logvar", not for_logvar.any()),
+        ("no gradient reaches logvar: the standard deviation is detached, rounded or not made of it",
+         not for_logvar.any()),
         ("the derivative is that of exp(logvar), the variance", factors * deviation),
         ("the derivative is that of exp(-logvar / 2), the sign is wrong", -factors * deviation / 2),
         ("the derivative is that of logvar itself, without exp", factors * deviation / logvar),
@@ -399,16 +401,16 @@ def test_gradients_reach_the_layers(call):
         if not (reached[0] and (reached[1] or reached[2])):
             fail(f"The layers that the gradient of {name} reaches", "the encoder's hidden layer and the one after it",
                  "none" if not any(reached) else "one of the two alone",
-                 [(f"{name} is detached, or made by a function whose derivative is 0 (round, sign)",
-                   not any(reached)), (f"the hidden layer of {name} is detached", not reached[0])],
+                 [(f"{name} is detached{ROUNDED}", not any(reached)),
+                  (f"the hidden layer of {name} is detached{ROUNDED}", not reached[0])],
                  "the gap of VAE.encode: detach(), no_grad, item() and numpy() let no gradient through")
     if not all(for_decoded):
         fail("The layers that the gradient of forward's image reaches, in training mode", "all five",
              f"{sum(for_decoded)} of them", [
-                 ("the decoded image is detached", not any(for_decoded)),
-                 ("the sample is detached, or not made of mu and logvar: the image would not teach the encoder",
+                 (f"the decoded image is detached{ROUNDED}", not any(for_decoded)),
+                 (f"the sample is not made of mu and logvar, or is detached{ROUNDED}",
                   for_decoded == [False] * 3 + [True] * 2),
-                 ("mu or logvar has no part in the sample, or is detached",
+                 (f"mu or logvar has no part in the sample, or is detached{ROUNDED}",
                   sum(for_decoded) == 4 and for_decoded[1] != for_decoded[2]),
              ], "the docstring of VAE.reparameterize")
 
