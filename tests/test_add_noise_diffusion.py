@@ -116,10 +116,10 @@ def shape_hints(result, points):
 
 
 def other_steps(rng, t):
-    """Timesteps of the same kind as t, an int or an array, but other ones."""
+    """Timesteps of the same kind as t: another int, or an array whose ends are not those of the schedule."""
     if isinstance(t, int):
         return int(rng.choice([step for step in range(T) if step != t]))
-    return rng.permutation(np.arange(t.size) % T + int(rng.integers(T))).reshape(t.shape) % T
+    return 1 + rng.permutation(np.arange(t.size) + rng.integers(T)).reshape(t.shape) % (T - 2)
 
 
 def run(call, batch, t, baralphas):

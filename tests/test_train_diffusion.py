@@ -220,7 +220,8 @@ def known_losses(note, difference):
     ]
     for name, target in (
             ("the points x_0", note.x_0), ("the noised points", note.x),
-            ("nothing, it is squared alone", np.zeros_like(note.x)), ("eps with the wrong sign", -note.eps),
+            ("nothing, it is squared alone", np.zeros_like(note.x)),
+            ("eps with the wrong sign (or add_noise subtracts it)", -note.eps),
             ("the noise with its coefficient", note.eps * np.sqrt(1 - note.baralpha)),
             ("the step t", np.broadcast_to(note.t, note.x.shape)), ("noised - batch", note.x - note.x_0),
             ("the mean of eps", np.full_like(note.x, note.eps.mean()))):
@@ -232,12 +233,12 @@ def known_losses(note, difference):
 
 def known_errors(note, difference):
     """Pairs as for assert_close, of what the prediction is compared with and how."""
-    if difference.size < 50:    # few numbers fit several mistakes; the tests with large batches name them
-        return []
     got, n = note.gradients[0], difference.size
-    target = difference + note.eps - got * n / 2        # what the prediction is compared with, if the rest is right
-    independent = n == 2 * BATCH and all(abs(np.corrcoef(target.ravel(), other.ravel())[0, 1]) < 6 / n ** 0.5
-                                         for other in (note.eps, note.x, note.x_0, difference + note.eps))
+    if n < 2 * BATCH or not is_normal(note.eps):    # few numbers fit several mistakes; or add_noise is to blame
+        return []
+    target = difference + note.eps - got * n / 2    # what the prediction is compared with, if the rest is right
+    independent = all(abs(np.corrcoef(target.ravel(), other.ravel())[0, 1]) < 6 / n ** 0.5
+                      for other in (note.eps, note.x, note.x_0, difference + note.eps))
     return [(mistake, close(got, given, rtol=1e-4, atol=1e-5 / n))
             for mistake, given in known_losses(note, difference)] + [
         ("the prediction is compared with noise that was drawn anew: it must be with the eps that add_noise returned "

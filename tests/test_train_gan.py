@@ -267,8 +267,8 @@ def check_change(got, inputs, learner, batches):
         ("the optimizer's step() finds no gradient, as where zero_grad() stands between backward() and step()",
          not gradient.any()),
     ] + [
-        (f"these are the gradients of the {batch} alone: those of both batches add up, with zero_grad() before them, "
-         "not between", found) for batch, found in batches.items() if len(batches) == 2
+        (f"these are the gradients of the {batch} alone, those of both batches must add up: is there a zero_grad() "
+         "between them?", found) for batch, found in batches.items() if len(batches) == 2
     ] + [
         ("the gradients are scaled or clipped", np.vdot(gradient, expected) > (1 - 1e-6) * lengths > 0),
     ], read=READ, **rounding)
