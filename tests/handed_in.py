@@ -12,6 +12,7 @@ from tests.python38 import unreadable_files
 from tests.report import in_one_line
 
 PARTS = "Major problems", "Helpful?", "Hours", "Other feedback"
+PDF_IS_THERE = "submission.pdf is there"
 MEMBERS = 3                                         # of a team, at most
 CHECK = Path(__file__).resolve().parent / "style.py"
 UNFILLED = re.compile(r"^\s*raise NotImplementedError\(.Task \S+ is not filled in yet", re.MULTILINE)
@@ -81,4 +82,4 @@ def submission(folder: Path) -> Tuple[bool, str]:
         return False, "no submission.pdf" + (f", but {in_one_line(others[0])}" if others else "")
     if not files["submission.pdf"].read_bytes()[:1024].lstrip().startswith(b"%PDF-"):
         return False, "submission.pdf is no PDF"
-    return True, "submission.pdf is there"
+    return True, PDF_IS_THERE

@@ -124,6 +124,7 @@ def row_of_tests(task: Task, results: Results) -> Row:
 
 def row_of_bonus(task: Task, missing: List[str]) -> Row:
     """What a bonus task earns."""
+    missing = [in_one_line(words) for words in missing]
     note = missing[0] if len(missing) == 1 and len(missing[0]) < 40 else f"{len(missing)} complaints" if missing else ""
     return Row(task, Fraction(0 if missing else task.points), note, [("", words) for words in missing])
 

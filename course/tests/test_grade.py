@@ -1,7 +1,9 @@
 """Grading what is handed in, for teachers who have the folders and for those who use Gradescope."""
 import csv
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,7 +54,7 @@ def test_the_command(team, tmp_path):
     with open(str(tmp_path / "scores" / "scores.csv"), newline="") as file:
         one, two = csv.DictReader(file)
     graded = {task.number: str(task.points) for task in TASKS if task.graded_by != "a person"}
-    assert one == dict(graded, submission="team 1", sum="13", edits="1", **{"submission.pdf": "yes"})
+    assert one == dict(graded, submission="team 1", sum="13", edits="1", **{"submission.pdf": "yes", "not graded": ""})
     assert float(two["1.2"]) < 2 and float(two["sum"]) == 11 + float(two["1.2"])
     assert (two["1.1"], two["submission.pdf"], two["edits"]) == ("4", "no", "1")
     texts = [(tmp_path / "scores" / f"team {number}.md").read_text(encoding="utf-8") for number in (1, 2)]
@@ -112,7 +114,7 @@ def test_missing_files(team):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["{team}", "{team}"], "two folders have one name"), ([], "DIR"),
+    ([], "SUBMISSION"),
     (["{team}", "--output", "{team}"], "is not empty"), (["{team}", "--output", "{team}/setup.cfg"], "is not empty"),
     (["{team}", "--output", "{team}/setup.cfg/scores"], "cannot be made")])
 def test_bad_commands(team, tmp_path, arguments, words):
@@ -127,11 +129,59 @@ def test_a_team_that_cannot_be_graded_does_not_stop_the_others(team, tmp_path):
     shutil.copytree(str(team), str(tmp_path / "download" / "team-main"))  # as GitHub packs it
     change(team, "lib/loss_vae.py", "kl = -0.5 *", "raise ValueError('\\ud800')\n        kl = -0.5 *")
     done = run("course.grade", tmp_path / "empty", team, tmp_path / "download", "--output", tmp_path / "scores")
-    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("grade: empty could not be graded: ") and "holds no exercise" in done.stderr
+    assert done.returncode == 1 and done.stderr == "grade: empty could not be graded: an empty folder\n", done.stderr
     with open(str(tmp_path / "scores" / "scores.csv"), newline="") as file:
-        assert [(row["1.2"], row["submission.pdf"]) for row in csv.DictReader(file)] == [("0", "yes"), ("2", "yes")]
+        assert [(row["1.2"], row["submission.pdf"], row["not graded"]) for row in csv.DictReader(file)] == [
+            ("0", "no", "an empty folder"), ("0", "yes", ""), ("2", "yes", "")]
     assert done.stdout.endswith(f"the scores of 2 of 3 are in {tmp_path / 'scores'}\n")
+
+
+def test_every_argument_has_a_row_and_a_file(tmp_path):
+    """Whatever it is and is called, without reading as a formula, a second row or another one's."""
+    names = ["=1+1", "+1", "-2", "@SUM(A1)", "\t=1", "\r\n=1", "a\nb", 'a","b', "a;=1", "\uff1d1", "\x1b[31mred",
+             "\u202eevil", os.fsdecode(b"caf\xe9"), "x" * 250, ".", "CON", "Team", "team"]
+    folders = [tmp_path / "one" / name for name in names]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "two" / "team").mkdir(parents=True)
+    (tmp_path / "pipe.zip").mkdir()
+    arguments = [f"./one/{name}" for name in names] + ["two/team", "two/team", "two/nothing", "pipe.zip", "/"]
+    done = subprocess.run([sys.executable, "-m", "course.grade", "--output", str(tmp_path / "scores"), "--", *(
+        argument if argument == "/" else str(tmp_path / argument) for argument in arguments)], cwd=str(ROOT),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONIOENCODING="ascii"))
+    assert done.returncode == 1 and b"Traceback" not in done.stderr, done.stderr
+    with open(str(tmp_path / "scores" / "scores.csv"), newline="", encoding="utf-8") as file:
+        text = file.read()
+    table = list(csv.DictReader(io.StringIO(text)))
+    assert len(table) == len(arguments) == text.count("\n") - 1
+    cells = [cell for row in table for cell in row.values()]
+    assert not [cell for cell in cells if cell[:1] in tuple("=+-@\uff1d\t\r") or re.search("[\n\r\x1b\u202e]", cell)]
+    assert all(row["not graded"] and row["sum"] == row["1.1"] == "0" for row in table), table
+    names = [row["submission"] for row in table]
+    assert len({name.lower() for name in names}) == len(names) and "team (2)" in names and "'=1+1" in names
+    assert len(list((tmp_path / "scores").glob("*.md"))) == len(arguments)
+    lines = (done.stdout + done.stderr).decode("ascii").splitlines()
+    assert len(lines) == 2 * len(arguments) + 1 and not [line for line in lines if re.search("[\x00-\x1f\x7f]", line)]
+    assert sum(line.startswith("grade: ") for line in lines) == len(arguments)
+
+
+def test_what_students_write_cannot_steer_a_terminal(team, tmp_path):
+    """In an exception, a file's name, an edit, a complaint about the style and the feedback; nor in Gradescope."""
+    code = "raise ValueError('\\x1b[2J\\x1b]0;title\\x07 \\x9b1mred\\u202e end\\r over')\n        kl = -0.5 *"
+    change(team, "lib/loss_vae.py", "kl = -0.5 *", code)
+    change(team, "lib/model_vae.py", "import torch\n", "import torch  # \x1b[31m\u202e\n")
+    (team / "lib" / "\x1b[2J\nown.py").write_text("x=1\n")
+    (team / "feedback.md").write_text(FEEDBACK.replace("[10, 8.5]", "[\x1b[2J, \u202e\r]"))
+    archive = shutil.make_archive(str(tmp_path / "packed"), "gztar", str(team))
+    done = run("course.grade", archive, "--output", tmp_path / "scores")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "scores" / "packed.tar.gz.md").read_bytes().decode("utf-8")
+    content = json.dumps(gradescope.results(grade.grade(team)), ensure_ascii=False).replace("\\n", "\n")
+    for said in (text, content):
+        assert "ValueError:  red end\n" in said and "own.py is new" in said and "import torch  # " in said
+        assert "own.py:1:2: E225" in said and "the hours are no numbers" in said
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\\\\u00[01]", said)
+    assert not re.search("[\x00-\x08\x0b-\x1f]", done.stdout + done.stderr)
 
 
 # Gradescope
@@ -221,7 +271,7 @@ def test_an_optional_task_that_is_not_begun_has_not_failed(tmp_path):
 def test_a_submission_that_is_no_exercise(autograder, tmp_path):
     (tmp_path / "other").mkdir()
     content = run_autograder(autograder, tmp_path / "other")
-    assert content["score"] == 0 and "holds no exercise" in content["output"]
+    assert content["score"] == 0 and content["output"] == "It could not be graded: an empty folder"
 
 
 def test_what_the_format_does_not_have_is_found():
