@@ -42,7 +42,7 @@ READERS = (
     Reader(PLOT, "compare", "vae/checkpoint.pt", "results_kl1.0",
            (*VAE_SETTINGS, ("settings", "kl_loss_weight"), ("history",), ("model",)), ("--compare", "1")),
     Reader(SAMPLE, "sample", "gan/checkpoint.pt", "results_gan", (("average",),)),
-    Reader(SAMPLE, "walk", "gan/generator.pt", "results_gan", ((),), ("--walk", "2")),
+    Reader(SAMPLE, "alone", "gan/generator.pt", "results_gan", ((),)),
     Reader(SAMPLE, "nearest", "gan/generator.pt", "results_gan", ((),), ("--nearest", "pictures")))
 
 # Entries that training does not depend on, or of which another value may be meant.
@@ -136,36 +136,51 @@ def equal(one: Any, other: Any) -> bool:
         return False
 
 
-def must_refuse(reader: Reader, place: Place, kind: str, value: Any) -> bool:
-    if kind in MAY_DO and not (place[0] == "settings" and reader.title == "resume" and kind in ("zero", "huge")):
-        return False
-    if not any(place[:len(start)] == start for start in reader.reads):
-        return len(place) == 1 and place[0] in ("settings", "history", "model") and reader.script == PLOT
-    if reader.title == "sample" and kind not in ("NaN", "inf", "complex"):
-        return False                                # the generator without the average may be taken
-    if kind == "negative" and place[-1] not in ("epoch", "lr", "eps", "last_epoch", "total_steps") and (
-            place[0] != "settings"):
-        return False
-    if place[0] == "settings" and len(place) > 1 and place[1] in OPTIONAL:
-        return False
+def is_read(reader: Reader, place: Place) -> bool:
+    """Does the script depend on what is at this place, or a part of it?"""
+    return any(place[:len(start)] == start[:len(place)] for start in reader.reads)
+
+
+def must_refuse(reader: Reader, place: Place, kind: str) -> bool:
+    """A wrong type or shape, something missing, NaN and infinity: where the script depends on it."""
+    is_setting = reader.title == "resume" and place[:1] == ("settings",)
     names = {part for key in place for part in str(key).split(".")}
-    return not names & OPTIONAL
+    if not is_read(reader, place) or names & OPTIONAL:
+        return False
+    if kind in MAY_DO:
+        return is_setting and kind in ("zero", "huge")
+    if kind == "negative":
+        return is_setting or place[-1] in ("epoch", "lr", "eps", "last_epoch", "total_steps")
+    if place[-1:] == ("step",) and kind in ("whole numbers", "number"):
+        return False                                # as in older versions of torch
+    if reader.title == "sample":                    # in place of the average the generator without it may be taken
+        return not place and kind != "half" or kind in ("NaN", "inf", "complex")
+    return True
+
+
+def some(kinds: Dict[str, Any], turn: int, count: int) -> Dict[str, Any]:
+    """So many of the kinds, others at each turn."""
+    names = sorted(kinds)
+    return {name: kinds[name] for name in (names[(turn + 5 * step) % len(names)] for step in range(count))}
 
 
 def mutation_cases(reader: Reader, good: Any) -> Iterator[Case]:
-    """At each place all replacements, or, behind the first of several siblings, some of them, taken in turns."""
-    turn = 0
-    for place, number in [((), 0), *places(good)]:
+    """Every replacement at the first of several siblings; at the others, and where the script need not look, a few of
+    them, taken in turns.
+    """
+    for turn, (place, number) in enumerate([((), 0), *places(good)]):
         value = look(good, place)
         kinds = {**replacements(value), **({"missing": missing} if place else {})}
-        if number > 0 and not (place[0] == "settings" and number < 3):
-            names = sorted(kinds)
-            kinds = {name: kinds[name] for name in (names[(turn + step) % len(names)] for step in (0, 5, 10))}
-            turn += 1
+        if place and not is_read(reader, place):
+            kinds = some(kinds, turn, 2 if len(place) == 1 else 1 if len(place) == 2 and turn % 3 == 0 else 0)
+        elif OPTIONAL & set(map(str, place)):
+            kinds = some(kinds, turn, 2)
+        elif number > 0 or "state" in place and place[2:3] not in ((), (0,)):
+            kinds = some(kinds, turn, 1 if isinstance(value, Tensor) or len(place) > 3 else 3)
         for kind, change in kinds.items():
             if change is not missing and equal(change(copy.deepcopy(value)), value):
                 continue
-            strict = not place and kind != "extra key" or bool(place) and must_refuse(reader, place, kind, value)
+            strict = must_refuse(reader, place, kind)
             yield case(reader, f"{'/'.join(map(str, place)) or 'all'}: {kind}", REFUSED if strict else ANY,
                        lambda path, place=place, change=change: torch.save(replaced(good, place, change), str(path)))
 
@@ -248,11 +263,12 @@ def cases(stock: Path) -> Iterator[Case]:
 def special_cases(good: Dict[str, Tensor]) -> Iterator[Case]:
     """Generators that pass a first look, but no pictures come out of them."""
     last, first = list(good)[-1], list(good)[0]
+    walk = READERS[-1]._replace(title="walk", flags=("--walk", "2"))
     for channels in 0, 2, 4, 5:
-        for reader in READERS[-2:]:
+        for reader in (*READERS[-2:], walk):
             yield case(reader, f"{channels} channels", REFUSED, lambda path, channels=channels: torch.save(
                 {**good, last: torch.ones(channels, *good[last].shape[1:])}, str(path)))
-    for reader in READERS[-2:]:
+    for reader in (*READERS[-2:], walk):
         yield case(reader, "latent size 0", REFUSED, lambda path: torch.save(
             {**good, first: good[first][:0]}, str(path)))
     variances = {name: -value for name, value in good.items() if name.endswith("running_var")}

@@ -10,10 +10,9 @@ from course.tests.support import DIFFUSION, GAN, PLOT, SAMPLE, TRAIN, assert_sam
 from course.tests.surroundings import (ANY, CHECKPOINT, DONE, NEEDS, NOT_DONE, REFUSED, RESULTS, SCRIPTS, TRAINERS,
                                        Case, again, nothing, printable, tiny)
 
-DEVICES = ("", " ", "gpu", "CPU", "cpu:7", "cpu:-1", "cuda:99", "cuda:-1", "cuda:x", "cuda:0:0", "mps:3", "npu", "tpu",
+DEVICES = ("", " ", "gpu", "CPU", "cuda:99", "cuda:-1", "cuda:x", "cuda:0:0", "mps:3", "npu", "tpu",
            "auto:0", "none", "--", "cp\nu", "\x1b[31m", "0", "gr\xf6\xdfe", "x" * 3000)
-BACKENDS = ("nonsense", "TkAgg", "WebAgg", "", "agg", "module://nowhere", "module://matplotlib_inline.backend_inline",
-            "module://os")
+BACKENDS = ("nonsense", "TkAgg", "", "module://nowhere", "module://matplotlib_inline.backend_inline")
 MATPLOTLIBRC = {"usetex": "text.usetex: True", "origin": "image.origin: lower", "dpi": "figure.dpi: 77",
                 "tight": "savefig.bbox: tight", "transparent": "savefig.transparent: True\nfigure.facecolor: red",
                 "font": "font.size: 30\nlines.linewidth: 9", "backend": "backend: nonsense",
@@ -54,7 +53,10 @@ def same_as(script: str, reference: str, *names: str):
 
 def device_cases() -> Iterator[Case]:
     for script, name in product(SCRIPTS, (*DEVICES, *torch_devices())):
-        yield Case(f"device {script[:-3]} {printable(name)}", script, [f"--device={name}"], REFUSED, ("--device",))
+        yield tiny(script, f"device {script[:-3]} {printable(name)}", f"--device={name}", status=REFUSED,
+                   words=("--device",))
+    for script, name in product(SCRIPTS, ("cpu:0", "cpu:7", "cpu:-1")):     # torch knows one CPU, whatever its number
+        yield tiny(script, f"device {script[:-3]} {name}", f"--device={name}", status=(0, 2), words=("--device",))
 
 
 def stream_cases() -> Iterator[Case]:
@@ -73,7 +75,7 @@ def stream_cases() -> Iterator[Case]:
 
 
 def encoding_cases() -> Iterator[Case]:
-    for script, encoding, name in product(SCRIPTS, ("ascii", "latin-1", "cp1252", "utf-8"),
+    for script, encoding, name in product(SCRIPTS, ("ascii", "cp1252", "utf-8"),
                                           ("gr\xf6\xdfe", "\u65e5\u672c", "caf\udce9", "a\nb")):
         needs, place = list(NEEDS[script]), {"encoding": encoding}
         if script in (PLOT, SAMPLE):
@@ -98,10 +100,10 @@ def figure_cases() -> Iterator[Case]:
                     check=same_as(script, reference, *pictures), **more)
 
     for script, backend in product(SCRIPTS, BACKENDS):
-        if script != DIFFUSION or backend in ("nonsense", "module://nowhere"):
+        if script != DIFFUSION or backend == "nonsense":            # it takes seconds
             yield case(script, f"MPLBACKEND={backend}", surroundings={"environment": {"MPLBACKEND": backend}})
     for script, (name, text) in product(SCRIPTS, MATPLOTLIBRC.items()):
-        if script != DIFFUSION or name in ("tight", "usetex"):      # it takes seconds
+        if script in (TRAIN, SAMPLE) or name in ("tight", "usetex") or script != DIFFUSION and name == "origin":
             yield case(script, f"matplotlibrc {name}", noise=name in ("broken", "backend"), prepare=(
                 lambda cwd, text=text: (cwd / "matplotlibrc").write_text(text)))
     for script, environment in product((TRAIN, PLOT, GAN, SAMPLE), FRESH):
@@ -112,9 +114,10 @@ def figure_cases() -> Iterator[Case]:
 
 
 def environment_cases() -> Iterator[Case]:
-    for script, environment in product(SCRIPTS, ENVIRONMENTS):
+    for number, (script, environment) in enumerate(product(SCRIPTS, ENVIRONMENTS)):
         name = "environment {} {}={}".format(script[:-3], *list(environment.items())[0])
-        yield tiny(script, name, surroundings={"environment": environment})
+        if number % 2 == 0:
+            yield tiny(script, name, surroundings={"environment": environment})
         yield Case(f"{name} --help", script, ["--help"], DONE, says=("--device",), surroundings={
             "environment": environment})
     for script in SCRIPTS:

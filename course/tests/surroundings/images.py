@@ -47,6 +47,8 @@ def good_images() -> Dict[str, bytes]:
     """What Pillow can write of all formats and modes, and the odd ones of the wild, by file name."""
     files = {}
     for (ending, kind), mode in product(FORMATS.items(), MODES):
+        if mode[0] in "IF" and ending not in ("png", "tif", "pgm"):
+            continue                                # Pillow would cut the values off at 255
         try:
             files[f"{mode.replace(';', '')}.{ending}"] = encoded(noise(mode), kind)
         except (OSError, ValueError, KeyError):
@@ -135,6 +137,8 @@ def case(script: str, title: str, name: str, status: Sequence[int], data: bytes 
 
 def cases() -> Iterator[Case]:
     for (name, data), script in product(good_images().items(), USES):
+        if script == DIFFUSION and not name.endswith((".png", ".tif")) and name[0].isupper():
+            continue                                # a run takes long
         if name.startswith("NaN"):                  # to be read without the broken pixels, or refused
             yield case(script, name, name, (0, 2), data)
         else:

@@ -9,13 +9,13 @@ from course.tests.surroundings import MINE, NEEDS, REFUSED, RESULTS, TRAINERS, C
 # What a script would write, or what looks like it.
 NAMES = {
     TRAIN: ("train_samples.png", "reconstruction_epoch_01.png", "reconstruction_epoch_notes.png", "prior_samples.png",
-            "loss_curves.png", "latent_space.png", "metrics.csv", "checkpoint.pt", "samples.png", "checkpoint.pt.part"),
+            "loss_curves.png", "latent_space.png", "metrics.csv", "checkpoint.pt", "samples.png"),
     DIFFUSION: ("samples.png", "schedules.png", "loss_curves.png", "metrics.csv", "walk.mp4", "results_x_forward.mp4"),
     GAN: ("training_pictures.png", "generated_000000.png", "generated_flowers.png", "generated.mp4", "generator.pt",
           "generator_mine.pt", "discriminator.pt", "nearest.png", "loss_curves.png", "metrics.csv", "samples.png",
-          "walk.mp4", "generated.part.mp4")}
+          "walk.mp4")}
 NOT_ITS_OWN = ("reconstruction_epoch_notes.png", "generated_flowers.png", "generator_mine.pt", "kl_comparison.png",
-               "results_x_forward.mp4", "notes.txt", "walk.mp4", "checkpoint.pt.part", ".hidden")
+               "results_x_forward.mp4", "notes.txt", "walk.mp4", ".hidden")
 READERS = {"samples.png": (SAMPLE, ()), "samples_nearest.png": (SAMPLE, ("--nearest", "pictures")),
            "walk.mp4": (SAMPLE, ("--walk", "2")), "latent_space.png": (PLOT, ()),
            "kl_comparison.png": (PLOT, ("--compare", "1"))}
@@ -47,7 +47,8 @@ def folder(name: str) -> Callable[[Path], None]:
 
 def cases() -> Iterator[Case]:
     for script in TRAINERS:
-        for name, flags, (what, make) in product(NAMES[script], HOW, (("file", mine), ("link", linked))):
+        for name, (flags, what, make) in product(NAMES[script], [
+                *((flags, "file", mine) for flags in HOW), (("--overwrite",), "link", linked)]):
             yield tiny(script, f"taken {script[:-3]} {what} {name} {' '.join(flags)}", *flags, quiet=False,
                        status=(0, 2), made=(RESULTS[script], *VIDEOS), prepare=make(f"{RESULTS[script]}/{name}"))
         for name in NAMES[script]:

@@ -139,9 +139,9 @@ def judge_words(case: Case, status: int, stdout: str, stderr: str) -> Iterator[s
     if status == 0 and lines and not case.noise:
         yield f"{len(lines)} lines on stderr"
     if status and "2" not in case.surroundings.get("streams", {}) and not case.noise:
-        if len(lines) != 1:
+        if len(lines) != 1 and (lines or case.surroundings.get("streams") != {"1": "broken"}):
             yield f"{len(lines)} lines on stderr"
-        elif not lines[0].startswith(f"{case.script}: "):
+        elif lines and not lines[0].startswith(f"{case.script}: "):
             yield "the line does not begin with the script's name"
         for word in case.words:
             if not any(text in stderr for text in ([word] if isinstance(word, str) else word)):
