@@ -115,9 +115,9 @@ def message(tmp_path, code):
     """What the tests of 2.2 say of a training step."""
     build(tmp_path, {"train": code})
     results, = run_tests(tmp_path, [1], "2.2")
-    lines = (tmp_path / "lib" / "train_diffusion.py").read_text(encoding="utf-8").splitlines()
     said = next(said for test, (_, said) in results.items() if said and "test_train_diffusion" in test)
-    return said, next(number for number, line in enumerate(lines, 1) if line.startswith("    ") and "import math" in line)
+    lines = (tmp_path / "lib" / "train_diffusion.py").read_text(encoding="utf-8").splitlines()
+    return said, next(number for number, line in enumerate(lines, 1) if line.endswith("    import math"))
 
 
 BROKEN = """\
