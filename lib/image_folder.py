@@ -175,8 +175,7 @@ def _no_folder(data_dir: Union[str, Path]) -> str:
     if str(data_dir) and os.path.isdir(PROJECT / data_dir):
         return in_one_line(f"there is no folder {data_dir} in the working directory, but there is one in {PROJECT}: "
                            "run the scripts from there, or give its full path")
-    return in_one_line(f"there is no folder {data_dir}: name one that holds pictures ({', '.join(ENDINGS[:3])} and so "
-                       "on)")
+    return in_one_line(f"there is no folder {data_dir}: name one that holds pictures (.jpg, .png, .tif and so on)")
 
 
 def _no_pictures(data_dir: Union[str, Path], left_out: Sequence[Path], counts: str) -> str:
@@ -185,4 +184,4 @@ def _no_pictures(data_dir: Union[str, Path], left_out: Sequence[Path], counts: s
         text += f" except in folders of runs, which are left out ({', '.join(map(str, left_out[:3]))})"
     if counts:
         text += f"{' and files' if left_out else ', only files'} that cannot be read as images here ({counts})"
-    return in_one_line(f"{text}: name one that holds pictures ({', '.join(ENDINGS[:3])} and so on)")
+    return in_one_line(f"{text}: name one that holds pictures (.jpg, .png, .tif and so on)")

@@ -52,11 +52,11 @@ def colour():
 
 @pytest.fixture(autouse=True)
 def nothing_is_printed(capfd):
-    """By Python or by a C library, with warnings shown."""
-    with warnings.catch_warnings():
+    """By Python or by a C library, and no warning is issued."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "") and [str(warning.message) for warning in caught] == []
 
 
 # Values of 16 and 32 bits
