@@ -12,10 +12,10 @@ from course.tests.support import FEEDBACK, NUMBERS, ROOT, commit, contents, copy
 # A PDF that looks like text: git alone would convert it, and the offsets in it would be wrong.
 TEXT_PDF = b"%PDF-1.4\r\n1 0 obj\r\n<< >>\r\nendobj\nxref\n0 1\r\ntrailer\nstartxref\n9\n%%EOF\r\n"
 BINARY = ("submission.pdf", "handed_in.zip", "x.gz", "x.tgz", "x.tar", "x.7z", "x.rar", "x.jpg", "x.jpeg", "x.png",
-          "x.gif", "x.webp", "x.tiff", "x.bmp", "x.mp4", "x.webm", "x.npz", "x.npy", "x.pt", "x.pth", "x.pkl", "x.docx", "x.odt",
-          "data2/train-images-idx3-ubyte")
-AS_UNIX = (".ci/run", "runtests.sh", "course/gradescope/setup.sh", "course/gradescope/run_autograder", "lib/model_vae.py",
-           "README.md", "setup.cfg", "requirements.txt")
+          "x.gif", "x.webp", "x.tiff", "x.bmp", "x.mp4", "x.webm", "x.npz", "x.npy", "x.pt", "x.pth", "x.pkl",
+          "x.docx", "x.odt", "data2/train-images-idx3-ubyte")
+AS_UNIX = (".ci/run", "runtests.sh", "course/gradescope/setup.sh", "course/gradescope/run_autograder",
+           "lib/model_vae.py", "README.md", "setup.cfg", "requirements.txt")
 
 
 def git(folder, *arguments):
@@ -104,8 +104,8 @@ def test_the_clone_grades_and_updates(clone, tmp_path):
     for path in tmp_path.rglob("*.py"):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     command = [sys.executable, "-m", "course.grade", str(tmp_path / "team"), "--output", str(tmp_path / "scores")]
-    done = subprocess.run(command, cwd=str(clone), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True,
-                          env=dict(os.environ, OMP_NUM_THREADS="1"))
+    done = subprocess.run(command, cwd=str(clone), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          universal_newlines=True, env=dict(os.environ, OMP_NUM_THREADS="1"))
     assert done.returncode == 0 and "sum 13, submission.pdf yes, edits 0" in done.stdout, done.stdout
     done = subprocess.run([sys.executable, "-m", "course.handout", "--update", str(tmp_path / "team")], cwd=str(clone),
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
