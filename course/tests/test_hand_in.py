@@ -124,7 +124,7 @@ def test_a_folder_of_links_is_no_exercise(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_without_permission(tmp_path):
-    team = write(tmp_path / "team")
+    team = write(tmp_path / "team", {**FILES, "lib/loss_vae.py": b"readable"})
     (team / "lib" / "model_vae.py").chmod(0)
     (team / "lib" / "more").chmod(0)
     _, left_out = hand_in.collect(team, tmp_path / "scratch")
