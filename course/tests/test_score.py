@@ -14,7 +14,7 @@ from course import handout
 from course.tests.support import FEEDBACK, NUMBERS, ROOT, change
 from tests import edits, handed_in, pushes
 from tests import score as scoring
-from tests.report import NOT_ENDED, NOT_RUN, read_report
+from tests.report import NOT_ENDED, NOT_RUN, in_one_line, printable, read_report
 from tests.tasks import TASKS
 
 
@@ -209,6 +209,23 @@ def test_a_report_that_was_cut_off(tmp_path):
     assert read_report(path) == {}
     path.write_text('["a", "1.1", "%s"]\n["a", "1.1", ""]\n["b", "1.1", "%s"]\n["b", "1.' % (NOT_RUN, NOT_RUN))
     assert read_report(path) == {"a": ("1.1", ""), "b": ("1.1", NOT_RUN)}
+
+
+@pytest.mark.parametrize("text, shown", [
+    ("a\x1b[31mb\x1b[0m", "ab"), ("\x1b]0;title\x07a", "a"), ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+    ("\x9b2Ja", "a"), ("\x1bPq\x1b\\a", "a"), ("\x1bca\x1b(Bb", "ab"), ("\x1b]0;open\nb", "\nb"), ("a\x1b", "a"),
+    ("a\rb\r\nc\td", "a\nb\nc\td"), ("\u202ea\u2066b\u200b\ufeff", "ab"), ("\x00\x08\x7f\x85a\u2028b", "a b"),
+    ("caf\udce9", "caf\ufffd"), ("\u00fc \u2013 \u65e5\u672c \U0001f600", "\u00fc \u2013 \u65e5\u672c \U0001f600")])
+def test_printable_text(text, shown):
+    assert printable(text) == shown
+    assert in_one_line(text) == shown.replace("\n", " ").replace("\t", " ").strip()
+
+
+def test_a_report_is_read_as_text(tmp_path):
+    """Lines that are no report do not count, and what it says cannot steer a terminal."""
+    path = tmp_path / "report.jsonl"
+    path.write_text('["a", "1.1", "x\\u001b[2Jy"]\n["b", 1, ""]\n[["c"], "1.1", ""]\n{"d": 1}\n7\nnull\n["e", "1.1"]\n')
+    assert read_report(path) == {"a": ("1.1", "xy")}
 
 
 def test_failures_in_words():
