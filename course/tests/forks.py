@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LIMIT = 30                                          # seconds; a case that takes longer hangs
+LIMIT = 60                                          # seconds; a case that takes longer hangs
 ALL = ("lib.explore_latent_space", "lib.train_diffusion", "lib.train_gan", "lib.sample_gan", "lib.train_vae",
        "torch._dynamo", "torchvision.datasets.mnist", "torchvision.utils", "sklearn.datasets", "imageio.v2",
        "imageio.plugins.ffmpeg", "imageio_ffmpeg")

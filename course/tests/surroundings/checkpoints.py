@@ -174,7 +174,7 @@ def mutation_cases(reader: Reader, good: Any) -> Iterator[Case]:
         if place and not is_read(reader, place):
             kinds = some(kinds, turn, 2 if len(place) == 1 else 1 if len(place) == 2 and turn % 3 == 0 else 0)
         elif OPTIONAL & set(map(str, place)):
-            kinds = some(kinds, turn, 2)
+            kinds = some(kinds, turn, 1)
         elif number > 0 or "state" in place and place[2:3] not in ((), (0,)):
             kinds = some(kinds, turn, 1 if isinstance(value, Tensor) or len(place) > 3 else 3)
         for kind, change in kinds.items():
