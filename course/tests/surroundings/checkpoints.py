@@ -6,14 +6,14 @@ import os
 import pickle
 import random
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from course.tests.support import DIFFUSION, GAN, PLOT, SAMPLE, TRAIN
-from course.tests.surroundings import ANY, CHECKPOINT, DONE, REFUSED, Case, again, nothing, printable, tiny
+from course.tests.surroundings import ANY, CHECKPOINT, DONE, REFUSED, Case, tiny
 
 Place = Tuple[Any, ...]
 

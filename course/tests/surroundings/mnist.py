@@ -9,7 +9,7 @@ from typing import Callable, Dict, Iterator
 import numpy as np
 
 from course.tests.support import MNIST_FILES, PLOT, TRAIN, idx
-from course.tests.surroundings import ANY, NOT_DONE, REFUSED, Case, tiny
+from course.tests.surroundings import DONE, NOT_DONE, REFUSED, Case, tiny
 
 RAW = Path("data") / "MNIST" / "raw"
 
@@ -36,7 +36,7 @@ DAMAGES: Dict[str, Callable[[bytes], bytes]] = {
     "of huge dims": lambda data: data[:4] + b"\x7f\xff\xff\xff" * data[3] + data[4 + 4 * data[3]:],
     "of no entries": lambda data: idx(array_of(data)[:0]), "of one entry less": lambda data: idx(array_of(data)[1:]),
     "of one entry more": lambda data: idx(np.concatenate([array_of(data), array_of(data)[:1]])),
-    "packed": gzip.compress, "of text": lambda data: b"<html>404</html>\n"}
+    "of text": lambda data: b"<html>404</html>\n"}
 IMAGES: Dict[str, Callable[[bytes], bytes]] = {
     "of 27 rows": lambda data: idx(array_of(data)[:, 1:]), "of 27 columns": lambda data: idx(array_of(data)[:, :, 1:]),
     "of 14 by 56": lambda data: idx(array_of(data).reshape(-1, 14, 56)),
@@ -49,6 +49,7 @@ THINGS: Dict[str, Callable[[Path], None]] = {
     "folder": Path.mkdir, "fifo": lambda path: os.mkfifo(str(path)), "link to itself": lambda path: path.symlink_to(
         path.name), "dangling link": lambda path: path.symlink_to("nowhere"),
     "link to null": lambda path: path.symlink_to("/dev/null"), "missing": lambda path: None}
+PACKED = {"packed": gzip.compress, "packed twice": lambda data: gzip.compress(gzip.compress(data))}
 ARCHIVES: Dict[str, Callable[[bytes], bytes]] = {
     "good": gzip.compress, "cut": lambda data: gzip.compress(data)[:-20], "empty": lambda data: b"",
     "of text": lambda data: b"<html>", "of the wrong data": lambda data: gzip.compress(b"x" * 100)}
@@ -62,14 +63,17 @@ def cases() -> Iterator[Case]:
 
         for name, damage in {**DAMAGES, **(IMAGES if "images" in file else LABELS)}.items():
             yield case(name, REFUSED, lambda path, damage=damage: replace(path, damage))
+        for name, pack in PACKED.items():
+            yield case(name, DONE if name == "packed" else REFUSED, lambda path, pack=pack: replace(path, pack),
+                       made=("results_kl1.0", str(RAW / file)))
         for name, make in THINGS.items():
             yield case(f"as a {name}", NOT_DONE, lambda path, make=make: path.unlink() or make(path))
         for name, pack in ARCHIVES.items():         # what another program has downloaded and not unpacked
             def change(path, pack=pack):
                 path.with_name(f"{path.name}.gz").write_bytes(pack(path.read_bytes()))
                 path.unlink()
-            yield case(f"with a packed file that is {name}", ANY if name == "good" else NOT_DONE, change,
-                       made=("results_kl1.0", str(RAW / file)), words=(".gz",))
+            yield case(f"with a packed file that is {name}", DONE if name == "good" else NOT_DONE, change,
+                       made=("results_kl1.0", str(RAW / file)), words=(), says=("unpack",))
     for name in "empty", "of 10", "cut by a byte":  # auto falls back only where MNIST cannot be had
         damage = {**DAMAGES, **LABELS}[name]
         yield tiny(TRAIN, f"MNIST auto {name}", "--dataset", "auto", status=REFUSED, words=(str(RAW),), prepare=(

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence
 
 from course.tests.support import DIFFUSION, GAN, PLOT, SAMPLE, TRAIN
-from course.tests.surroundings import ANY, DONE, NEEDS, NOT_DONE, QUIET, REFUSED, RESULTS, TINY, Case, printable
+from course.tests.surroundings import DONE, NEEDS, NOT_DONE, QUIET, REFUSED, RESULTS, TINY, Case, printable
+from lib.files import RECORD
 
 GOOD = ("2026-11-25T14:30", "lr:0.1", "file:x", "pipe:1", "http:x", "imageio:x", "a.zip/x", "~", "~/x", "~root", "%d",
         "%s%n", "{x}", "a'b", 'a"b', "$HOME", "`id`", "-x", "--resume", "gr\xf6\xdfe", "\u65e5\u672c", "a\u0301",
@@ -110,7 +111,8 @@ def here_case(target: Target) -> Case:
     """The working directory itself, with what the folder in the stock holds."""
     inside = {"data": "MNIST", "pictures": "a", "vae": "checkpoint.pt", "gan": "checkpoint.pt"}.get(target.stock)
     more = [f"{inside}={target.stock}/{inside}"] if inside else []
-    return case("here", target, ".", DONE, needs=other_needs(target) + more, made=("*",))
+    record = f"{RESULTS[target.script]}/{RECORD}"
+    return case("here", target, ".", DONE, needs=other_needs(target) + more, made=("*", record))
 
 
 def video_case(script: str, name: str) -> Case:
