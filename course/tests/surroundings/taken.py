@@ -5,6 +5,7 @@ from typing import Callable, Iterator
 
 from course.tests.support import DIFFUSION, GAN, PLOT, SAMPLE, TRAIN
 from course.tests.surroundings import ANY, MINE, NEEDS, REFUSED, RESULTS, TRAINERS, Case, again, tiny
+from lib.files import RECORD
 
 # What a script would write, or what looks like it.
 NAMES = {
@@ -70,7 +71,7 @@ def cases() -> Iterator[Case]:
                        then=tiny(script, "then", *flags, needs=(), made=(RESULTS[script], place)))
     for folder_of in "done/run_diffusion_training", "vae":      # samples of a generator in the folder of another run
         yield tiny(SAMPLE, f"taken by the run of {folder_of}", "--checkpoint", "generator.pt", "--output_dir", "run",
-                   needs=("generator.pt", f"run={folder_of}"), status=(0, 2), made=("*",))
+                   needs=("generator.pt", f"run={folder_of}"), status=(0, 2), made=("*", f"run/{RECORD}"))
 
 
 def beside_a_run(script: str) -> Iterator[Case]:
