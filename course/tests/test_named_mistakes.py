@@ -82,7 +82,7 @@ def test_the_families_make_many_mistakes_of_every_task():
     ("1.1", "VAE.forward", "mu, logvar = self.encode(x)\nmu = mu + 1\nreturn self.decode(self.reparameterize("
      "mu, logvar)), mu, logvar\n", "nothing"),
     ("1.1", "VAE.reparameterize", "return mu + torch.exp(logvar / 2) if self.training else mu\n",
-     "is epsilon drawn|or nothing is drawn|shape of mu"),
+     "is epsilon drawn|or nothing is drawn"),
     ("2.2", "add_noise", ADD_NOISE.format("torch.cumprod(1 - baralphas, 0)[t]"), "nothing"),
     ("2.2", "add_noise", ADD_NOISE.format("baralphas[t] * 0 + baralphas[0]"),
      "step 0|that of one step for the whole batch"),
