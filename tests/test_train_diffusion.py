@@ -186,7 +186,8 @@ def check_given(batch, one, batch_size, baralphas):
                  ("this is baralpha_t: the model takes the step itself", bool(np.isin(t, baralphas).all())),
                  ("this is sqrt(baralpha_t): the model takes the step itself",
                   bool(len(t) > 1 and np.isclose(values[..., None], np.sqrt(baralphas)).any(-1).all())),
-                 ("t is not rounded down: the steps are integers", len(t) == BATCH and is_uniform(values, 0, T)),
+                 ("t is not rounded down: the steps are integers",
+                  np.unique(values).size > BATCH / 2 and is_uniform(values, 0, T)),
              ], READ)
     if not one["training"]:
         fail("The mode of the model", "training mode", "evaluation mode", [

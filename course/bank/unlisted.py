@@ -200,7 +200,8 @@ FAMILIES = {
          "not given the generated pictures as they are"),
         ("output.mean().item()", "[output.median()|output.std()|output.prod()|output.min()|# * output.mean()].item()",
          "this is a single output"),
-        ("generator(noise)", "generator([noise * #|noise + #|noise.flip(0)])", "noise is changed, or fresh noise|pictures of other noise"),
+        ("generator(noise)", "generator([noise * #|noise + #|noise.flip(0)])",
+         "noise is changed, or fresh noise|pictures of other noise"),
     ],
     "update_generator": [
         ("F.binary_cross_entropy(", "# * F.binary_cross_entropy(", "gradients are scaled"),
