@@ -31,7 +31,7 @@ FILES = {  # for each task its modules with gaps, and their tests
     "3.1": (["model_gan"], ["test_gan"]),
     "3.2": (["train_gan"], ["test_train_gan"]),
 }
-NEUTRAL = r"see what (the other|its) tests say"     # names nothing
+NEUTRAL = r"see what (the other|its) tests say|, or all its pixels are 0 or 1"     # leaves the cause open
 NEAR = (0, 0.25, 1 / 3, 0.5, 1, 2, 3, 4, 5)         # numbers that make a known mistake, or none at all
 FUNCTION = "[torch.sin|torch.cos|torch.atan|torch.erf|torch.sinh|torch.asinh|torch.square]"
 LOSS = "[F.mse_loss|F.smooth_l1_loss|F.huber_loss|F.soft_margin_loss|F.poisson_nll_loss|F.kl_div]"
@@ -46,8 +46,7 @@ FAMILIES = {
         ("x.flatten(start_dim=1)", "x.flatten(start_dim=1) + #", ""),
         ("x.flatten(start_dim=1)", "x.flatten(start_dim=1).[flip(1)|flip(0)|roll(1, 1)|roll(3, 1)|log()|sqrt()]", ""),
         ("self.encoder_logvar(hidden)", "self.encoder_logvar(hidden) [*|+|-] #", ""),
-        ("self.encoder_logvar(hidden)", "self.encoder_logvar([hidden + #|hidden * #|hidden ** #])",
-         "all its pixels are 0 or 1"),
+        ("self.encoder_logvar(hidden)", "self.encoder_logvar([hidden + #|hidden * #|hidden ** #])", ""),
         ("self.encoder_mu(hidden)", FUNCTION + "(self.encoder_mu(hidden))", ""),
         ("self.encoder_mu(hidden)", "self.encoder_mu(hidden).[log()|sqrt()|acos()|log1p()]", ""),
         ("torch.relu(", "torch.relu(torch.randn(1) * ", "there is something random in encode"),
