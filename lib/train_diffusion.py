@@ -40,9 +40,11 @@ def mean_loss(losses: Sequence[Tensor], run: Optional[Run]) -> float:
     return loss
 
 
-def has_blown_up(loss: float, first: Tensor) -> bool:
-    """Tell whether a loss is far above 1, the loss of predicting no noise, and above that of the first batch."""
-    return loss > 10 * max(1.0, first.mean().item())
+def has_failed(loss: float, first: Tensor, at_end: bool) -> bool:
+    """Tell whether an epoch's loss is far above 1, the loss of predicting no noise, at the end of the training or by so
+    much that something is wrong: large inputs like the index let it grow to a few hundred times the first batch's.
+    """
+    return loss > 1e4 * max(1.0, first.mean().item()) or (at_end and loss > 10)
 
 
 def report(bar: tqdm, args: Any, epoch: int, metrics: Dict[str, float], warn: bool) -> None:
@@ -131,7 +133,8 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
             metrics.update(evaluate(epoch))
         if run:
             run.end_epoch(metrics)
-        warn = not warned and has_blown_up(metrics["loss"], first_loss)
+        at_end = epoch == args.epochs and number >= 100     # fewer steps may be too few to learn anything
+        warn = not warned and has_failed(metrics["loss"], first_loss, at_end)
         report(bar, args, epoch, metrics, warn)
         warned = warned or warn
     return loss.detach()

@@ -1,6 +1,7 @@
 """Training the variational autoencoder."""
+import math
 from pathlib import Path
-from typing import Any, Iterable, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,41 @@ def evaluate(model: nn.Module, loader: Loader, device: Union[str, torch.device] 
     return reconstruction / count, kl / count
 
 
+def mean_image_term(loader: Loader) -> float:
+    """Return the reconstruction term, per image in nats, of a decoder that returns the mean image for every z."""
+    total, count = 0, 0
+    for x, _ in loader:
+        total, count = total + x.cpu().double().sum(0), count + len(x)
+    mean = total / count
+    return -(torch.xlogy(mean, mean) + torch.xlogy(1 - mean, 1 - mean)).sum().item()
+
+
+@torch.no_grad()
+def warning(model: nn.Module, loader: Loader, device: Union[str, torch.device], history: Sequence[Dict[str, float]],
+            mean_term: float) -> str:
+    """Return a warning if the loss is finite but training has failed, otherwise "".
+
+    It has failed if the KL term is a hundred times the reconstruction term of an untrained model, or if the test images
+    are reconstructed worse than by an untrained model, or worse than by the mean image (mean_term) and no better than
+    an epoch ago. A KL weight of 30 or more makes the model decode the mean image; it then stays within 2 % of that
+    term, so 5 % are allowed.
+    """
+    row, x = history[-1], next(iter(loader))[0].to(device)
+    untrained = math.log(2) * x[0].numel()          # all pixels are 0.5
+    term, kl = row["test_reconstruction"], max(row["train_kl"], row["test_kl"])
+    worse = len(history) > 1 and term > max(1.05 * mean_term, history[-2]["test_reconstruction"])
+    if term < 1.1 * untrained and kl < 100 * untrained and not worse:
+        return ""
+    decoded = model(x)[0]
+    if ((decoded < 1e-6) | (decoded > 1 - 1e-6)).all():
+        what = "all decoded pixels are 0 or 1"
+    elif kl > 100 * untrained:
+        what = "the KL term is more than a hundred times the reconstruction term of an untrained model"
+    else:
+        what = f"the reconstructions are worse than the mean image, whose reconstruction term is {mean_term:.2f}"
+    return f"{what}. The learning rate is probably too large: start again with a lower --lr"
+
+
 def train_vae(model: nn.Module, train_loader: Loader, test_loader: Loader, num_epochs: int = 15, lr: float = 1e-3,
               kl_loss_weight: float = 1.0, save_images: bool = True, device: Union[str, torch.device] = "cpu",
               output_dir: Union[str, Path] = "results", run: Optional[Run] = None) -> None:
@@ -93,6 +129,7 @@ def train_vae(model: nn.Module, train_loader: Loader, test_loader: Loader, num_e
         with run.writing("train_samples.png") as path:
             save_image_grid(next(iter(train_loader))[0], path, "training images")
 
+    mean_term, warned = mean_image_term(test_loader), []
     for epoch in range(first_epoch, num_epochs + 1):
         run.seed_epoch(epoch)
         batches = tqdm(train_loader, f"epoch {epoch}/{num_epochs}", leave=False, disable=None)
@@ -106,6 +143,10 @@ def train_vae(model: nn.Module, train_loader: Loader, test_loader: Loader, num_e
         print(f"epoch {epoch:3d}/{num_epochs}   "
               f"train: reconstruction {train_reconstruction:6.2f}, KL {train_kl:5.2f}   "
               f"test: reconstruction {test_reconstruction:6.2f}, KL {test_kl:5.2f}", flush=True)
+        said = warning(model, test_loader, device, run.history, mean_term)
+        if said and said not in warned:
+            print(f"warning: {said}", flush=True)
+            warned.append(said)
 
     if save_images:
         with run.writing("prior_samples.png") as path:

@@ -17,6 +17,7 @@ from lib.script import RunError
 FILES = ("training_pictures.png", f"generated_{6 * '[0-9]'}.png", "generated.mp4", "nearest.png",
          "loss_curves.png", "generator.pt", "generator_average.pt", "discriminator.pt")
 MEASURED = 800                                      # pictures a side that a distance is measured on, at most
+STUCK = 30                                          # a mean loss above it: the wrong side gets less than 1e-13
 LEVELS = ("swd_32", "swd_16")                       # of the distance, by the pixels of a picture's side
 
 
@@ -28,11 +29,17 @@ def metric_names(args: Any) -> List[List[str]]:
 
 
 def warning(history: Sequence[Dict[str, float]]) -> str:
-    """What is to be said if one side has won, by the means of the last ten epochs; "" if neither has.
+    """Return a warning if the last epoch's outputs are stuck at 0 or 1, or if one network has won, judged by the means
+    of the last ten epochs; otherwise "".
 
     Outputs near 0.5 for both are no bad sign: there the game is to end. But who takes generated pictures for real and
     real ones for generated is led by the nose.
     """
+    row = history[-1]
+    if any(row.get(loss, 0) > STUCK for loss in ("loss_D", "loss_G")) or all(
+            min(row[name], 1 - row[name]) < 1e-6 for name in ("D_x", "D_G_z1")):
+        return ("the discriminator's outputs are stuck at 0 or 1, where hardly any gradient is left to learn from. The "
+                "learning rate is probably too large: start again with a lower --lr")
     last = history[-10:]
     real, generated = (sum(row[name] for row in last) / len(last) for name in ("D_x", "D_G_z1"))
     outputs = f"for ten epochs its mean output has been {real:.2f} for real and {generated:.2f} for generated pictures"
@@ -55,8 +62,8 @@ def in_words(history: Sequence[Dict[str, float]], num_epochs: int) -> str:
             distances = [f"{row[f'{level}_{name}']:.1f} (floor {row[f'{level}_floor']:.1f}) at {level[4:]} px"
                          for level in LEVELS]
             text += f"\n  distance, {name}: {', '.join(distances)}"
-    said = warning(history)
-    if said and not warning(history[:-1]):
+    said, before = warning(history), history[:-1]
+    if said and not (before and warning(before)):
         text += f"\nwarning: {said}"
     return text
 
