@@ -163,8 +163,9 @@ def density_cases() -> Iterator[Case]:
     for mode, value in ("L", 255), ("L", 0), ("RGB", (9, 9, 9)), ("RGBA", (0, 0, 0, 0)), ("F", 0.5), ("I", 30000):
         yield case(DIFFUSION, f"blank {mode} {value}", "blank.tif", REFUSED, words=("blank.tif",), prepare=(
             lambda cwd, mode=mode, value=value: Image.new(mode, (40, 30), value).save(str(cwd / "blank.tif"))))
-    for dtype, factor in ((np.uint8, 1), (np.uint16, 257), (np.int32, 257), (np.float32, 1 / 255)):
-        yield case(DIFFUSION, f"bar of {np.dtype(dtype)}", "bar.tif", DONE, prepare=(
+    for dtype, factor in ((np.uint8, 1), (np.uint16, 257), (np.int32, 257), (np.int32, 1),
+                          (np.float32, 1 / 255), (np.float32, 1)):
+        yield case(DIFFUSION, f"bar of {np.dtype(dtype)} times {factor:.3g}", "bar.tif", DONE, prepare=(
             lambda cwd, dtype=dtype, factor=factor: bar(dtype, factor).save(str(cwd / "bar.tif"))))
     yield case(DIFFUSION, "of one pixel", "pixel.png", REFUSED, encoded(Image.new("L", (1, 1)), "PNG"), ["pixel.png"])
 
