@@ -48,7 +48,8 @@ READERS = (
 # Entries that training does not depend on, or of which another value may be meant.
 OPTIONAL = {"amsgrad", "foreach", "maximize", "capturable", "differentiable", "fused", "decoupled_weight_decay",
             "num_batches_tracked", "verbose", "_step_count", "_last_lr", "base_lrs", "_get_lr_called_within_step",
-            "cycle_momentum", "use_beta1", "_is_initial", "initial_lr", "max_lr", "min_lr", "threads", "num_threads"}
+            "cycle_momentum", "start_momentum", "end_momentum", "use_beta1", "_is_initial", "initial_lr",
+            "max_lr", "min_lr", "threads", "num_threads"}
 # May be harmless, or impossible to detect.
 MAY_DO = {"other float", "zero", "true", "extra key", "huge", "doubled", "sparse", "quantized"}
 
@@ -147,6 +148,8 @@ def must_refuse(reader: Reader, place: Place, kind: str) -> bool:
     names = {part for key in place for part in str(key).split(".")}
     if not is_read(reader, place) or names & OPTIONAL:
         return False
+    if not place and kind == "dict" and reader.script == SAMPLE:
+        return False                                # a generator is found in whatever it is packed in
     if kind in MAY_DO:
         return is_setting and kind in ("zero", "huge")
     if kind == "negative":
