@@ -58,13 +58,15 @@ def cases() -> Iterator[Case]:
                                words=(flag,))
             elif action.nargs != 0:
                 for value in BAD:
-                    yield case(*([] if flag == "--device" else [ENDS_SOON]), f"{flag}={value}", word=flag)
+                    yield case(*([] if flag in ("--device", "--dataset") else [ENDS_SOON]), f"{flag}={value}",
+                               word=flag)
             for unknown in flag[:-1], flag.upper(), flag[1:], f"{flag}s", f"{flag}\nx":
-                yield case(ENDS_SOON, unknown, word=unknown.split("\n")[0])
+                if not unknown.startswith("-h"):    # -h has a meaning of its own
+                    yield case(ENDS_SOON, unknown, word=unknown.split("\n")[0])
             if "_" in flag:
                 yield case(ENDS_SOON, flag.replace("_", "-"), word=flag.replace("_", "-"))
         for more in "more", "a\nb", "\x1b[31mred":
-            yield case(ENDS_SOON, more, word=more[-1])
+            yield case(ENDS_SOON, more, word=more.split("\n")[0][-3:])
         for group in parser_of(script)._mutually_exclusive_groups:
             for one, other in combinations(group._group_actions, 2):
                 for first, second in (one, other), (other, one):
