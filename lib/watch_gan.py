@@ -157,5 +157,5 @@ class Watch:
                 with self.run.writing("generated.mp4") as path:
                     save_progress_video(snapshots, path)
         except RunError as error:
-            raise RunError(f"{error}. The training is finished and kept: --resume tries again, --resume --no_video "
-                           "goes without")
+            raise RunError(f"{error}. The training is finished and kept: --resume tries again, with --no_video it "
+                           "makes no video, with --no_images no figures either")
