@@ -165,7 +165,7 @@ def half_a_generator(cwd):
 
 
 @case("far too large a learning rate of diffusion", DIFFUSION, TINY + "--batch_size 10 --learning_rate 1e9", 1,
-      "epoch", "learning rate", made=("results_diffusion/metrics.csv",))
+      "epoch", "learning rate", made=("results_diffusion/metrics.csv", "results_diffusion/written.jsonl"))
 def diverging(cwd):
     pass
 
@@ -187,7 +187,7 @@ def video_of_another(cwd):
 
 
 @case("learning rate far too large", TRAIN, SMALL + "--lr 1e8", 1, "epoch 1", "learning rate",
-      made=("results_kl1.0/metrics.csv", "results_kl1.0/train_samples.png"))
+      made=("results_kl1.0/metrics.csv", "results_kl1.0/train_samples.png", "results_kl1.0/written.jsonl"))
 def no_longer_finite(cwd):
     pass
 
