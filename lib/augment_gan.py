@@ -14,13 +14,14 @@ from torch.nn import functional as F
 
 def moved(images: Tensor, pixels: int = 4) -> Tensor:
     """Move each of B,C,H,W pictures by up to so many pixels; mirrored at its edge, it goes on where it would end."""
-    batch, _, height, width = images.shape
+    batch, channels, height, width = images.shape
     down, right = torch.randint(2 * pixels + 1, (2, batch, 1), device=images.device)
     rows = down + torch.arange(height, device=images.device)                # B,H of the padded picture
     columns = right + torch.arange(width, device=images.device)             # B,W
-    padded = F.pad(images, (pixels,) * 4, mode="reflect").permute(0, 2, 3, 1)
-    which = torch.arange(batch, device=images.device)[:, None, None]
-    return padded[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    padded = F.pad(images, (pixels,) * 4, mode="reflect")
+    place = rows[:, :, None] * padded.shape[3] + columns[:, None, :]        # B,H,W
+    place = place.flatten(1)[:, None].expand(-1, channels, -1)
+    return padded.flatten(2).gather(2, place).view(batch, channels, height, width)
 
 
 def covered(images: Tensor) -> Tensor:

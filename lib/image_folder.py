@@ -58,7 +58,7 @@ class Pictures:
         rows = top_left[:, :1] + place                                      # B,size
         columns = top_left[:, 1:] + torch.where(mirrored[:, None], place.flip(0), place)
         pixel = self.start[index, None, None] + rows[:, :, None] * self.width[index, None, None] + columns[:, None, :]
-        return self.pixels[pixel].permute(0, 3, 1, 2).float() / 127.5 - 1
+        return self.pixels[pixel].permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
 
     def at(self, part: float, mirrored: bool = False) -> Tensor:
         """Of each picture the square after a part of the way, 0.5 is the middle: N,3,size,size."""

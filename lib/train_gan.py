@@ -162,6 +162,13 @@ def make_optimizers(discriminator: nn.Module, generator: nn.Module, args: Any) -
             for network in (discriminator, generator)]
 
 
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Return the layout of the networks: with the channels last, CPUs and CUDA convolve faster, but on MPS batch norm
+    has had wrong gradients for inputs that are not contiguous (https://github.com/pytorch/pytorch/issues/134580).
+    """
+    return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
+
+
 def train_gan(generator: nn.Module, discriminator: nn.Module, pictures: Pictures, args: Any, run: Run) -> None:
     """Train both networks, and leave checkpoint, metrics and pictures in the run's folder.
 
@@ -175,8 +182,8 @@ def train_gan(generator: nn.Module, discriminator: nn.Module, pictures: Pictures
     """
     device = pictures.pixels.device
     networks = {"generator": generator, "discriminator": discriminator}
-    for network in networks.values():               # with the channels last in memory, CPUs convolve faster
-        network.to(device, memory_format=torch.channels_last)
+    for network in networks.values():
+        network.to(device, memory_format=memory_format(device))
     optimizers = make_optimizers(discriminator, generator, args)
     average = None if args.plain else deepcopy(generator)
     shown = {"generator": generator} if args.plain else {"generator": generator, "average": average}
