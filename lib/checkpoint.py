@@ -172,8 +172,10 @@ def _checked_optimizer(state: Dict[str, Any], optimizer: torch.optim.Optimizer) 
         _require(isinstance(theirs, dict), "the groups of parameters")
         keys = {"params", "lr", "betas", "eps", "weight_decay"} | (theirs.keys() & mine.keys())
         for key in keys - {"fused", "foreach", "capturable"}:
-            is_scheduled = key == "lr" and "initial_lr" in mine
-            _require(_is_number(theirs.get(key)) if is_scheduled else _equal(theirs.get(key), mine[key]), key)
+            if key == "lr" and "max_lr" in mine:    # a scheduler changes it
+                _require(_is_number(theirs.get(key)) and 0 <= theirs[key] <= 1.001 * mine["max_lr"], key)
+            else:
+                _require(_equal(theirs.get(key), mine[key]), key)
         merged.append({**mine, "lr": theirs["lr"]})
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     states = state.get("state")

@@ -156,7 +156,8 @@ def load_run(folder: Union[str, Path], device: Device) -> Tuple[nn.Module, Dict[
     if not kinds.keys() <= settings.keys():
         raise UserError(f"{folder} is not a run of run_vae_training.py")
     for name, kind in kinds.items():
-        if type(settings[name]) is not kind or kind is int and settings[name] < 1:
+        value = settings[name]
+        if type(value) is not kind or kind is int and value < 1 or kind is str and value not in ("mnist", "digits"):
             raise UserError(f"{Path(folder) / CHECKPOINT} is damaged: its {name} is {settings[name]!r}")
     if settings["latent_size"] != 2:
         raise UserError(f"the latent space of {folder} has {settings['latent_size']} dimensions, and only one of 2 can "
