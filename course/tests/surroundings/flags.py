@@ -6,6 +6,7 @@ from typing import Iterator, List
 from unittest import mock
 
 from course.tests.surroundings import REFUSED, SCRIPTS, Case, printable, tiny
+from lib.script import file_name, folder_name
 
 # right for no flag with a type or with choices, nor for a device or a density
 BAD = ("--", "", "  ", "nan", "inf", "-inf", "1e400", "-1", "99999999999999999999", "0x10", "\u0663", "1\n2", "[1]",
@@ -36,7 +37,7 @@ def flags_of(script: str) -> List[argparse.Action]:
 
 def is_text(action: argparse.Action) -> bool:
     """Does it take any text, such as a name or a path?"""
-    return action.nargs != 0 and action.type is None and not action.choices
+    return action.nargs != 0 and action.type in (None, file_name, folder_name) and not action.choices
 
 
 def cases() -> Iterator[Case]:
