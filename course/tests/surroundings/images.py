@@ -189,9 +189,11 @@ def folder_cases() -> Iterator[Case]:
     for place in ".hidden/x.png", ".x.png", ".git/a/b.png", "a/.thumbnails/x.png", ".venv/x.png":
         yield from other(f"hidden {place}", place, b"no image", four)
         yield from other(f"hidden and good {place}", place, png, four)
-    for ending in "txt", "heic", "avif", "jp2", "svg", "pdf", "mp4", "zip", "db", "npy", "PNG~", "":
-        told = (ending,) if ending in ("heic", "avif", "jp2") else ()
+    for ending in "txt", "heic", "psd", "svg", "pdf", "mp4", "zip", "db", "npy", "PNG~", "":
+        told = (ending,) if ending in ("heic", "psd", "svg") else ()
         yield from other(f"beside a .{ending}", f"x.{ending}", b"something", (*four, *told))
+    for ending, script in product(("avif", "jp2"), (GAN, SAMPLE)):     # not every Pillow reads them
+        yield case(script, f"beside a damaged .{ending}", f"x.{ending}", (0, 2), b"something")
     things: Dict[str, Callable[[Path], None]] = {
         "folder": Path.mkdir, "fifo": lambda path: os.mkfifo(str(path)),
         **{f"link to {to}": lambda path, to=to: path.symlink_to(to) for to in ("x.png", "nowhere", "/dev/null", ".")}}
