@@ -21,7 +21,7 @@ REAL = {"environments": (
     "stream 2 closed run_gan_training", "stream 2 full run_vae_training with a wrong flag",
     r"encoding ascii run_gan_training gr\xf6\xdfe", r"encoding utf-8 run_vae_training caf\udce9",
     "figures plot_latent_space MPLBACKEND=nonsense", "figures run_vae_training matplotlibrc origin",
-    "ffmpeg missing run_gan_training", "device sample_gan hpu"), "names": ("name sample_gan  --output_dir=~",)}
+    "ffmpeg missing run_gan_training", "device sample_gan hpu"), "names": ("name run_gan_training  --output_dir=~/x",)}
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 counts = {}

@@ -5,6 +5,7 @@ import math
 import os
 import pickle
 import random
+import warnings
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Sequence, Tuple
 
@@ -55,7 +56,9 @@ MAY_DO = {"other float", "zero", "true", "extra key", "huge", "doubled", "sparse
 
 
 def quantized(value: Tensor) -> Tensor:
-    return torch.quantize_per_tensor(value.float(), 0.01, 0, torch.qint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")             # newer versions of torch deprecate it
+        return torch.quantize_per_tensor(value.float(), 0.01, 0, torch.qint8)
 
 
 def replacements(value: Any) -> Dict[str, Callable[[Any], Any]]:
