@@ -29,7 +29,7 @@ def gan_run(tmp_path, plain=False, device="cpu"):
     """Train a small GAN for two epochs and sample from it."""
     write_pictures(tmp_path / "pictures")
     args = SimpleNamespace(batch_size=8, latent_size=5, average_over=500, num_epochs=2, lr=2e-4, beta1=0.5, plain=plain,
-                           images=True, sample_every=2, evaluate_every=1, seed=0)
+                           images=True, video=False, sample_every=2, evaluate_every=1, seed=0)
     torch.manual_seed(0)
     generator, discriminator = Generator(2, latent_size=5).apply(weights_init), Discriminator(3).apply(weights_init)
     pictures = load_pictures(tmp_path / "pictures").to(device)

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from course.tests.support import ROOT
+from lib.files import ANY, Folder
 from lib.image_folder import Pictures, load_pictures, read_picture
 from lib.images import OTHER_ENDINGS
 from lib.script import UserError
@@ -229,10 +230,17 @@ def test_left_out_however_it_is_spelled(tmp_path, monkeypatch, spelling):
 
 def test_all_images_in_folders_of_runs(tmp_path):
     images_at(tmp_path, "results/2.png")
-    for leave_out in (tmp_path, tmp_path / "results"):
-        with pytest.raises(UserError, match="holds no pictures except in folders of runs, which are left out") as error:
-            load_pictures(tmp_path, leave_out=[leave_out])
-        assert str(leave_out) in str(error.value)
+    with pytest.raises(UserError, match="holds no pictures except in folders of runs, which are left out") as error:
+        load_pictures(tmp_path, leave_out=[tmp_path / "results"])
+    assert str(tmp_path / "results") in str(error.value)
+
+
+def test_a_run_in_the_images_own_folder_leaves_out_what_it_has_written(tmp_path):
+    images_at(tmp_path, "1.png", "a/2.png", "loss_curves.png")
+    for name in "checkpoint.pt", "metrics.csv":
+        (tmp_path / name).write_bytes(b"")
+    Folder(tmp_path, "run").note(tmp_path / "loss_curves.png", ANY)
+    assert len(load_pictures(tmp_path, leave_out=[tmp_path])) == 2
 
 
 # Formats that cannot be read

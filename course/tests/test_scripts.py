@@ -113,7 +113,7 @@ def test_pipe_whose_reader_leaves(tmp_path, small):
     line = " ".join(f"'{word}'" for word in command(TRAIN, *small, "--num_epochs", 5, "--no_images")) + " | head -n 1"
     done = subprocess.run(["bash", "-c", line], cwd=str(tmp_path), env=environment(), stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True)
-    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+    assert done.stdout.count("\n") == 1 and done.stderr.count("\n") == 2 and "--resume" in done.stderr     # one blank
 
 
 def test_progress_bar_and_ctrl_c_on_a_terminal(tmp_path, small):
