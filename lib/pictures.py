@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib.files import whole_file, write_file
-from lib.script import RunError
+from lib.script import RunError, in_one_line
 
 matplotlib.rcdefaults()                             # what a run draws must not depend on the user's matplotlibrc
 
@@ -111,8 +111,9 @@ def save_video(frames: Iterable[np.ndarray], path: Union[str, Path], fps: float 
             raise
         if status or not _has_frames(part, count):  # ffmpeg does not always say that it failed in the end
             log.seek(0)
-            said = log.read(1000).decode(errors="replace").strip().split("\n")[-1] or f"exit status {status}"
-            raise RunError(f"ffmpeg did not finish it ({said}); is there room on the disk?")
+            lines = log.read(2000).decode(errors="replace").strip("\0\n ").split("\n")
+            said = in_one_line(lines[-1])[:200] or f"exit status {status}"
+            raise RunError(f"ffmpeg did not finish it ({said}; is there room on the disk?)")
 
 
 def _start_ffmpeg(path: Path, shape: Sequence[int], fps: float, log: BinaryIO) -> subprocess.Popen:
