@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
+import matplotlib
+
 from course.tests.forks import ALL, FEW, Worker
 from course.tests import support
 from course.tests.support import DIFFUSION, GAN, PLOT, SAMPLE, TRAIN, read_until, start
@@ -108,7 +110,8 @@ def run_really(script: str, flags: Sequence[str], cwd: Path, environment: Dict[s
     """As Worker.run, by a process of its own that a shell has started."""
     places = {"closed": ">&-", "full": ">/dev/full", "broken": "> >(:)"}
     shell = " ".join(['exec "$0" "$@"', *(f"{number}{places[kind]}" for number, kind in streams.items())])
-    variables = {**support.environment(), **({"PYTHONIOENCODING": encoding} if encoding else {}), **environment}
+    variables = {**support.environment(), **({"PYTHONIOENCODING": encoding} if encoding else {}),
+                 "MPLCONFIGDIR": matplotlib.get_configdir(), **environment}     # not a new one in a case's home
     with open(f"{cwd}.1", "wb") as stdout, open(f"{cwd}.2", "wb") as stderr:
         return subprocess.call(["bash", "-c", shell, *support.command(script, *flags)], cwd=str(cwd), stdout=stdout,
                                stderr=stderr, timeout=300, env={name: value for name, value in variables.items()
