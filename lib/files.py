@@ -162,21 +162,22 @@ class Folder:
 
     def note(self, path: Union[str, Path], checksum: str) -> None:
         """Add a line to the record."""
-        lines = [[self.name_of(path), self.script, checksum]]
-        if not (self.path / RECORD).exists():
+        record, lines = self.path / RECORD, [[self.name_of(path), self.script, checksum]]
+        if not record.exists():
             lines = [[name, *entry] for name, entry in self.entries().items()] + lines
         try:
-            with open(self.path / RECORD, "a", encoding="utf-8") as file:
-                file.write("".join(f"{json.dumps(line)}\n" for line in lines))
+            is_cut = record.exists() and not record.read_bytes().endswith(b"\n")    # a kill came in the last line
+            with open(record, "a", encoding="utf-8") as file:
+                file.write("\n" * is_cut + "".join(f"{json.dumps(line)}\n" for line in lines))
         except OSError as error:
-            raise RunError(f"{self.path / RECORD} could not be written: {error.strerror or error}")
+            raise RunError(f"{record} could not be written: {error.strerror or error}")
 
     @contextmanager
     def writing(self, path: Union[str, Path]) -> Iterator[Path]:
         """Yield a path to write to, and keep the record.
 
         Args:
-            path: a name in the folder, or a path that begins with the folder or with the working directory's.
+            path: of the file, which may lie outside the folder.
 
         Raises:
             RunError: something that this script did not write is there.

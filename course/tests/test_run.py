@@ -310,6 +310,20 @@ def test_what_one_script_has_written_another_does_not_replace(tmp_path):
     assert (tmp_path / "picture.png").read_bytes() == b"two"
 
 
+def test_record_whose_last_line_a_kill_has_cut_short(tmp_path):
+    folder = Folder(tmp_path, "one")
+    for name in "a", "b":
+        with folder.writing(tmp_path / name) as path:
+            path.write_bytes(name.encode())
+    record = tmp_path / RECORD
+    for cut in range(1, 60):
+        good = record.read_bytes()
+        record.write_bytes(good[:-cut])
+        folder.note(tmp_path / "c", ANY)
+        assert folder.is_ours(tmp_path / "a") and folder.entries()["c"] == ("one", ANY)
+        record.write_bytes(good)
+
+
 def test_run_that_is_older_than_records(after_two, small, alone):
     """Its files are known by their names; what else is there stays."""
     (after_two / RECORD).unlink()
