@@ -3,9 +3,9 @@ rem Run the tests and the style check. Takes the active Python environment if it
 rem else it makes one in .venv (the first time this downloads PyTorch).
 cd /d "%~dp0"
 set PY=python
-"%PY%" tests\environment.py >nul 2>nul && goto run
+"%PY%" tests\scoring\environment.py >nul 2>nul && goto run
 set PY=.venv\Scripts\python.exe
-"%PY%" tests\environment.py >nul 2>nul && goto run
+"%PY%" tests\scoring\environment.py >nul 2>nul && goto run
 echo making an environment in .venv
 python -m venv .venv || exit /b 1
 "%PY%" -m pip install -qq -r requirements.txt || exit /b 1
@@ -13,5 +13,5 @@ python -m venv .venv || exit /b 1
 :run
 set STATUS=0
 "%PY%" -m pytest %* || set STATUS=1
-"%PY%" tests\style.py --max-line-length 120 . || set STATUS=1
+"%PY%" tests\scoring\style.py --max-line-length 120 . || set STATUS=1
 exit /b %STATUS%

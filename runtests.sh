@@ -4,7 +4,7 @@
 cd "$(dirname "$0")" || exit 1
 
 for python in python python3 .venv/bin/python .venv/Scripts/python; do
-    "$python" tests/environment.py 2>/dev/null && break
+    "$python" tests/scoring/environment.py 2>/dev/null && break
     python=
 done
 
@@ -23,5 +23,5 @@ fi
 
 status=0
 "$python" -m pytest "$@" || status=1
-"$python" tests/style.py --max-line-length 120 . && echo "code style: no complaints" || status=1
+"$python" tests/scoring/style.py --max-line-length 120 . && echo "code style: no complaints" || status=1
 exit $status

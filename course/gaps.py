@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence, Tuple, Union
 
-from tests.tasks import TASKS
+from tests.scoring.tasks import TASKS
 
 ORDER = ("START TODO", "BEGIN SOLUTION", "END SOLUTION", "END TODO")
 MARKER_WORDS = re.compile(r"#\s*(" + "|".join(ORDER) + r")\b")
@@ -58,7 +58,7 @@ def _find_blocks(path: str, lines: Sequence[str]) -> List[Tuple[str, str, int, i
         if kind == "START TODO":
             indent, task = match[1], match[3]
         if task not in [row.number for row in TASKS]:
-            raise MarkerError(path, number, f"task {task} has no points: it is not in tests/tasks.py")
+            raise MarkerError(path, number, f"task {task} has no points: it is not in tests/scoring/tasks.py")
         if match[1] != indent:
             raise MarkerError(path, number, f"{kind} is not indented like START TODO in line {seen[0]}")
         if kind == "END TODO":

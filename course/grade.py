@@ -19,11 +19,11 @@ from typing import List, NamedTuple, Optional, Sequence
 
 from course import handout
 from course.hand_in import collect
-from tests import edits
-from tests.handed_in import PDF_IS_THERE
-from tests.report import in_one_line
-from tests.score import Score, markdown, points, score
-from tests.tasks import TASKS
+from tests.scoring import edits
+from tests.scoring.handed_in import PDF_IS_THERE
+from tests.scoring.report import in_one_line
+from tests.scoring.score import Score, markdown, points, score
+from tests.scoring.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")        # also as East Asian keyboards write them
@@ -41,7 +41,7 @@ def grade(path: Path, seed: Optional[int] = None) -> Score:
 
     Raises:
         HandInError: there is no exercise in it.
-        MarkerError, RuntimeError, OSError: as for `handout.write` and `tests.score.score`.
+        MarkerError, RuntimeError, OSError: as for `handout.write` and `tests.scoring.score.score`.
     """
     with tempfile.TemporaryDirectory() as name:
         fresh = Path(name).resolve() / "fresh"

@@ -14,8 +14,8 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO, Callable, Iterator, List, Tuple
 
-from tests.edits import CODE
-from tests.report import in_one_line
+from tests.scoring.edits import CODE
+from tests.scoring.report import in_one_line
 
 MB = 2 ** 20
 LARGEST_CODE, LARGEST_SUM, MOST_FILES = MB, 300 * MB, 20000  # of one file of code, of all files, and their number

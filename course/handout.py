@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from course.gaps import Gap, MarkerError, cut, read_source, split
-from tests.edits import CODE, HANDED_OUT, compare, gap_lines, handed_out, outside_gaps, split_lines
+from tests.scoring.edits import CODE, HANDED_OUT, compare, gap_lines, handed_out, outside_gaps, split_lines
 
 TEACHER_ONLY = ("course/", "benchmarks/", ".ci/", ".github/")
 FOR_STUDENTS = "course/student/"  # the exception: goes into the handout, without this prefix

@@ -7,8 +7,8 @@ module alone: python -m tests.test_vae
 import argparse
 import sys
 
-from tests.environment import missing
-from tests.score import PATIENCE, all_pass, markdown, score
+from tests.scoring.environment import missing
+from tests.scoring.score import PATIENCE, all_pass, markdown, score
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__.split("\n\n", 1)[1])

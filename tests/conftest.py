@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests import support
-from tests.report import Report, printable
+from tests.scoring.report import Report, printable
 
 
 def pytest_addoption(parser):

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.report import MISTAKE, NOT_FILLED_IN, printable
-from tests.state import restored
+from tests.scoring.report import MISTAKE, NOT_FILLED_IN, printable
+from tests.scoring.state import restored
 
 LIB = Path(__file__).resolve().parent.parent / "lib"
 seeds = random.Random()

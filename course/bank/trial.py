@@ -16,7 +16,7 @@ from typing import Dict, List, NamedTuple, Sequence
 
 from course import gaps
 from course.bank import BankError, Case
-from tests.report import NOT_ENDED, NOT_RUN, Results, read_report
+from tests.scoring.report import NOT_ENDED, NOT_RUN, Results, read_report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 300  # seconds after which a case is given up

@@ -21,7 +21,7 @@ import torch
 from course import gaps
 from course.bank.trial import ROOT
 from tests import support
-from tests.report import MISTAKE
+from tests.scoring.report import MISTAKE
 
 FILES = {  # for each task its modules with gaps, and their tests
     "1.1": (["model_vae"], ["test_vae"]),

@@ -5,7 +5,7 @@ https://gradescope-autograders.readthedocs.io/en/latest/specs/. course/running.m
 """
 from typing import Any, Dict
 
-from tests.score import OPTIONAL, Score, markdown
+from tests.scoring.score import OPTIONAL, Score, markdown
 
 
 def results(score: Score) -> Dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from course.grade import grade
 from course.gradescope import results
-from tests.report import in_one_line
+from tests.scoring.report import in_one_line
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m course.gradescope", description="Write Gradescope's results.json.")

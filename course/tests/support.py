@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tests.tasks import TASKS
+from tests.scoring.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TRAIN, PLOT, DIFFUSION = "run_vae_training.py", "plot_latent_space.py", "run_diffusion_training.py"

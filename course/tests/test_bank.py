@@ -8,7 +8,7 @@ import pytest
 from course.bank import BankError, Case, all_cases, read_cases
 from course.bank.__main__ import table
 from course.bank.trial import ROOT, build, judge, run_tests, try_cases
-from tests.tasks import TASKS
+from tests.scoring.tasks import TASKS
 
 FILES = {  # for each module with gaps its task, and its tests
     "lib/model_vae.py": ("1.1", "tests/test_vae.py"),

@@ -12,7 +12,7 @@ import pytest
 
 from course import grade, gradescope, handout
 from course.tests.support import FEEDBACK, NUMBERS, ROOT, change, commit, contents, copy_project
-from tests.tasks import TASKS
+from tests.scoring.tasks import TASKS
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 
 from course import handout
 from course.tests.support import ROOT, tracked_files
-from tests.report import read_report
-from tests.tasks import TASKS
+from tests.scoring.report import read_report
+from tests.scoring.tasks import TASKS
 
 # Written anew here, for bytes and by regular expression, so that the cut is compared with something that is not itself.
 REGION = re.compile(rb"^[ \t]*# BEGIN SOLUTION\r?\n.*?^[ \t]*# END SOLUTION\r?\n", re.MULTILINE | re.DOTALL)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from course.tests.support import ROOT
-from tests import handed_in, python38
-from tests.score import Score, markdown, row_of_bonus
-from tests.tasks import TASKS
+from tests.scoring import handed_in, python38
+from tests.scoring.score import Score, markdown, row_of_bonus
+from tests.scoring.tasks import TASKS
 
 # Each with the line that Python 3.8 does not understand.
 NEWER_SYNTAX = [
@@ -117,9 +117,9 @@ STYLE = [
 ASK = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from tests import handed_in, python38
-from tests.score import Score, markdown, row_of_bonus
-from tests.tasks import TASKS
+from tests.scoring import handed_in, python38
+from tests.scoring.score import Score, markdown, row_of_bonus
+from tests.scoring.tasks import TASKS
 cases = json.load(sys.stdin)
 print(json.dumps([[python38.unreadable(text) for text in cases[0]], [python38.newer_names(text) for text in cases[1]]]))
 """

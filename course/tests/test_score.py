@@ -12,10 +12,10 @@ import pytest
 
 from course import handout
 from course.tests.support import FEEDBACK, NUMBERS, ROOT, change
-from tests import edits, handed_in, pushes
-from tests import score as scoring
-from tests.report import NOT_ENDED, NOT_RUN, in_one_line, printable, read_report
-from tests.tasks import TASKS
+from tests.scoring import edits, handed_in, pushes
+from tests.scoring import score as scoring
+from tests.scoring.report import NOT_ENDED, NOT_RUN, in_one_line, printable, read_report
+from tests.scoring.tasks import TASKS
 
 
 @pytest.fixture(scope="module")

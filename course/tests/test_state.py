@@ -46,7 +46,7 @@ WITH_GAPS = sorted({gap.path for gap in handout.find_gaps(ROOT)})
 
 def test_each_setting_is_restored():
     script = IMPORTS + textwrap.dedent(f"""
-        from tests.state import restored
+        from tests.scoring.state import restored
         for line, expression in {LINES!r}:
             before = eval(expression)
             with restored():

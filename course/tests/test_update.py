@@ -9,7 +9,7 @@ import pytest
 
 from course import handout
 from course.tests.support import change, commit, contents, copy_project
-from tests.edits import HANDED_OUT, find_edits, handed_out
+from tests.scoring.edits import HANDED_OUT, find_edits, handed_out
 
 LOSS = "lib/loss_vae.py"
 MINE = "        # in progress: (\n        kl = \u00fc(\n\n        return ("  # no Python yet, and it need not be

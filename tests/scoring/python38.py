@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-from tests.report import in_one_line
+from tests.scoring.report import in_one_line
 
 # "module.name" of the standard library, or a whole module, by the Python that brought it
 NEW_NAMES = """

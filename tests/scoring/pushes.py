@@ -1,4 +1,4 @@
-"""How many pushes to main there were, of those that are allowed: python -m tests.pushes, on GitHub Actions
+"""How many pushes to main there were, of those that are allowed: python -m tests.scoring.pushes, on GitHub Actions
 
 GitHub keeps a list of a repository's activity (docs.github.com, REST API, "List repository activities"). The branch's
 creation is not a push.
@@ -8,7 +8,7 @@ import json
 import os
 import urllib.request
 
-from tests.tasks import PUSHES
+from tests.scoring.tasks import PUSHES
 
 KINDS = "push", "force_push", "pr_merge", "merge_queue_merge"
 

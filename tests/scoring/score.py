@@ -14,11 +14,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from tests import edits, handed_in, python38
-from tests.report import MISTAKE, NOT_ENDED, NOT_FILLED_IN, NOT_RUN, Results, in_one_line, read_report
-from tests.tasks import TASKS, Task
+from tests.scoring import edits, handed_in, python38
+from tests.scoring.report import MISTAKE, NOT_ENDED, NOT_FILLED_IN, NOT_RUN, Results, in_one_line, read_report
+from tests.scoring.tasks import TASKS, Task
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 START = 600                                         # seconds until the first test, for imports from a slow disk
 PATIENCE = 30                                       # and for one test, of which the slowest takes one
 OPTIONAL = "not filled in (optional)"

@@ -9,7 +9,7 @@ def missing():
     if sys.version_info < (3, 8):
         return ["Python 3.8 or later"]
     from importlib.metadata import PackageNotFoundError, version
-    text = (Path(__file__).resolve().parent.parent / "requirements.txt").read_text()
+    text = (Path(__file__).resolve().parents[2] / "requirements.txt").read_text()
     names = []
     for name, least in re.findall(r"^([\w-]+)>=([\d.]+)", text, re.MULTILINE):
         try:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import List, Tuple
 
-from tests.edits import gap_lines, read
-from tests.python38 import unreadable_files
-from tests.report import in_one_line
+from tests.scoring.edits import gap_lines, read
+from tests.scoring.python38 import unreadable_files
+from tests.scoring.report import in_one_line
 
 PARTS = "Major problems", "Helpful?", "Hours", "Other feedback"
 PDF_IS_THERE = "submission.pdf is there"

@@ -1,6 +1,6 @@
 """The style check that the score makes: pycodestyle, with the same answer on every Python.
 
-    python tests/style.py --max-line-length 120 .
+    python tests/scoring/style.py --max-line-length 120 .
 
 Since Python 3.12 pycodestyle also checks what is in the braces of f-strings, and since 3.10 it treats names like
 `match` as keywords. Here it does neither.

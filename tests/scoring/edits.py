@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple, Union
 
-from tests.report import in_one_line
+from tests.scoring.report import in_one_line
 
 HANDED_OUT = "tests/handout.zip"                    # course/handout.py writes it
 CODE = (".py", ".cfg", ".ini", ".toml", ".sh", ".bat", ".yml", "requirements.txt")
