@@ -63,25 +63,25 @@ def main(args: argparse.Namespace) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from lib.augment_gan import Augmented
-    from lib.image_folder import load_pictures
+    from lib.augment_gan import DiffAugment
+    from lib.image_folder import load_images
     from lib.model_gan import Discriminator, Generator, weights_init
     from lib.train_gan import make_optimizers, train_epoch
 
-    start = seconds(lambda: load_pictures(args.data_dir))
-    pictures, loader = load_pictures(args.data_dir), textbook_loader(args.data_dir, 128)
+    start = seconds(lambda: load_images(args.data_dir))
+    pictures, loader = load_images(args.data_dir), textbook_loader(args.data_dir, 128)
 
     def networks():
         torch.manual_seed(0)
         return Discriminator(32).apply(weights_init), Generator(32).apply(weights_init)
 
     def project(plain: bool):
-        flags = SimpleNamespace(batch_size=128 if plain else 32, latent_size=64, average_over=500, num_epochs=1,
+        flags = SimpleNamespace(batch_size=128 if plain else 32, latent_size=64, ema_steps=500, num_epochs=1,
                                 lr=2e-4, beta1=0.5)
         discriminator, generator = (network.to(memory_format=torch.channels_last) for network in networks())
         optimizers = make_optimizers(discriminator, generator, flags)
         average = None if plain else networks()[1].to(memory_format=torch.channels_last)
-        seen_by = discriminator if plain else Augmented(discriminator)
+        seen_by = discriminator if plain else DiffAugment(discriminator)
         return lambda: train_epoch(seen_by, generator, average, pictures, *optimizers, flags, 1, lambda step: None)
 
     discriminator, generator = networks()

@@ -16,9 +16,9 @@ from typing import Dict, Sequence
 import torch
 
 from course.reference_diffusion import last_row
-from lib.draw_gan import draw_panels
-from lib.image_folder import load_pictures
-from lib.sample_gan import draw_noise, generate, load_generator, ready
+from lib.draw_gan import save_panels
+from lib.image_folder import load_images
+from lib.sample_gan import sample_noise, generate, load_generator, ready
 
 ROOT, DATA, DOCS = Path("results_reference/gan"), "dataset_flowers_64px", Path("docs")
 RUNS: Dict[str, Sequence] = {                       # 500 epochs each
@@ -44,7 +44,7 @@ def table_row(name: str, epochs: int, folder: Path) -> str:
 def samples(folder: Path, count: int = 48) -> torch.Tensor:
     """What the average, or the only generator, of a run makes of the same noise."""
     generator = ready(load_generator(folder / "checkpoint.pt"), 64)
-    return generate(generator, draw_noise(count, 64))
+    return generate(generator, sample_noise(count, 64))
 
 
 def main() -> None:
@@ -66,14 +66,14 @@ def main() -> None:
     print(f"floor: {floor['swd_32_floor']:.1f} and {floor['swd_16_floor']:.1f}")
 
     torch.manual_seed(0)
-    draw_panels({"training pictures": load_pictures(DATA).augmented(torch.randperm(800)[:48]),
+    save_panels({"training pictures": load_images(DATA).augmented(torch.randperm(800)[:48]),
                  "the assignment's training (--plain), 500 epochs": samples(ROOT / "plain"),
                  "the default, 500 epochs": samples(ROOT / "default"),
                  "the default, 2,500 epochs": samples(long)}, DOCS / "images" / "gan_samples.png")
     for name, source in (("gan_loss_curves.png", ROOT / "default" / "loss_curves.png"),
                          ("gan_nearest.png", long / "nearest.png")):
         shutil.copy(str(source), str(DOCS / "images" / name))
-    shutil.copy(str(long / "generator_average.pt"), str(DOCS / "gan_generator.pt"))
+    shutil.copy(str(long / "generator_ema.pt"), str(DOCS / "gan_generator.pt"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def moved(images: Tensor, pixels: int = 4) -> Tensor:
+def translation(images: Tensor, pixels: int = 4) -> Tensor:
     """Move each of B,C,H,W pictures by up to so many pixels; mirrored at its edge, it goes on where it would end."""
     batch, channels, height, width = images.shape
     down, right = torch.randint(2 * pixels + 1, (2, batch, 1), device=images.device)
@@ -24,7 +24,7 @@ def moved(images: Tensor, pixels: int = 4) -> Tensor:
     return padded.flatten(2).gather(2, place).view(batch, channels, height, width)
 
 
-def covered(images: Tensor) -> Tensor:
+def cutout(images: Tensor) -> Tensor:
     """Cover a square in each of B,C,H,W pictures with grey: half as high (17 of 32 pixels), its middle anywhere."""
     batch, _, height, width = images.shape
     row, column = torch.rand(2, batch, 1, device=images.device)
@@ -34,7 +34,7 @@ def covered(images: Tensor) -> Tensor:
     return images * ~(in_rows[:, None, :, None] & in_columns[:, None, None, :])
 
 
-class Augmented(nn.Module):
+class DiffAugment(nn.Module):
     """A discriminator that sees everything moved and in part covered, differently each time.
 
     Args:
@@ -46,4 +46,4 @@ class Augmented(nn.Module):
         self.discriminator = discriminator
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.discriminator(covered(moved(images)))
+        return self.discriminator(cutout(translation(images)))

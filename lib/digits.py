@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from lib.files import write_file
 from lib.script import RunError, UserError, say
 
-PATIENCE = 10                                       # seconds without a byte after which a server is given up
+TIMEOUT = 10                                       # seconds without a byte after which a server is given up
 MAX_BYTES = 2 ** 27                                 # the largest file of MNIST has 47 MB
 
 
@@ -85,7 +85,7 @@ def load_digits(dataset: str = "auto", data_dir: Union[str, Path] = "data") -> D
     if dataset not in ("auto", "mnist", "digits"):
         raise UserError(f"there is no data set {dataset}: choose auto, mnist or digits")
     if dataset == "digits":
-        return _sklearn_digits()
+        return _load_sklearn_digits()
     raw = Path(data_dir) / "MNIST" / "raw"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")             # torchvision's are not about the digits
@@ -97,7 +97,7 @@ def load_digits(dataset: str = "auto", data_dir: Union[str, Path] = "data") -> D
                 raise RunError(f"{reason}; --data_dir names a folder that holds it, and training with --dataset digits "
                                "needs no network")
             say(f"{reason}: training on the 1,797 digits of scikit-learn instead")
-            return _sklearn_digits()
+            return _load_sklearn_digits()
         return _read_mnist(raw)
 
 
@@ -112,7 +112,7 @@ def digit_loaders(digits: Digits, batch_size: int, device: Union[str, torch.devi
     return Batches(*tensors[:2], batch_size, shuffle=True, **more), Batches(*tensors[2:], batch_size=1000)
 
 
-def _sklearn_digits() -> Digits:
+def _load_sklearn_digits() -> Digits:
     from sklearn.datasets import load_digits as sklearn_load_digits
     bunch = sklearn_load_digits()
     images = torch.tensor(bunch.images, dtype=torch.float32).unsqueeze(1) / 16
@@ -178,7 +178,7 @@ def _download_mnist(raw: Path, missing: Sequence[Tuple[Path, str, str]]) -> None
     for path, archive, md5 in missing:
         for server in MNIST.mirrors:
             try:
-                with urlopen(server + archive, timeout=PATIENCE) as response:
+                with urlopen(server + archive, timeout=TIMEOUT) as response:
                     data = response.read()
                 if hashlib.md5(data).hexdigest() != md5:
                     raise ValueError(f"{server + archive} came damaged, its checksum is wrong")

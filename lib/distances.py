@@ -55,7 +55,7 @@ def patches(images: Tensor, generator: torch.Generator, per_image: int = 64, siz
     return (found / found.std((0, 2, 3), keepdim=True).clamp_min(1e-6)).flatten(1)     # all one colour has no variance
 
 
-def picture_distances(x: Tensor, y: Tensor) -> Tuple[float, float]:
+def image_distances(x: Tensor, y: Tensor) -> Tuple[float, float]:
     """Sliced Wasserstein distances of two sets of pictures (Karras et al. 2018, https://arxiv.org/abs/1710.10196).
 
     A Laplacian pyramid parts a picture into the details of its full size and what is left at half of it. On both levels

@@ -69,7 +69,7 @@ def save_schedules(diffusion_steps: int, path: Path) -> None:
     save_figure(figure, path, dpi=120)
 
 
-def frame_steps(diffusion_steps: int) -> Sequence[int]:
+def frame_timesteps(diffusion_steps: int) -> Sequence[int]:
     """The steps that a video shows, from 0 to T - 1: all, or FRAMES of them."""
     return np.linspace(0, diffusion_steps - 1, min(diffusion_steps, FRAMES)).round().astype(int).tolist()
 
@@ -100,7 +100,7 @@ def save_forward_video(data: np.ndarray, baralphas: Tensor, path: Path) -> None:
         line.set_xdata([max(t, 0)] * 2)
         label.set_text(f"step {t:4d} of 0 to {len(baralphas) - 1}" if t >= 0 else "data")
 
-    steps = [-1, *frame_steps(len(baralphas))]
+    steps = [-1, *frame_timesteps(len(baralphas))]
     save_animation(figure, [image, line, label], [lambda t=t: update(t) for t in steps], path)
 
 

@@ -1,4 +1,4 @@
-"""Pictures and videos of the GAN."""
+"""Figures and videos of the GAN."""
 import math
 from itertools import product
 from pathlib import Path
@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from lib.image_folder import Pictures
+from lib.image_folder import Images
 from lib.pictures import batch_images_to_numpy, save_animation, save_figure, save_image_grid, save_video
 from lib.script import RunError
 
 
-def draw_panels(panels: Dict[str, Tensor], path: Path, columns: int = 2) -> None:
+def save_panels(panels: Dict[str, Tensor], path: Path, columns: int = 2) -> None:
     """Draw grids of pictures, each pixel as 2 by 2 and each grid with a title above it.
 
     Args:
@@ -55,7 +55,7 @@ def save_progress_video(snapshots: Sequence[Path], path: Path) -> None:
     save_video(frames(), path, fps=10)
 
 
-def save_walk_video(batches: Sequence[Tensor], steps: int, path: Path) -> None:
+def save_interpolation_video(batches: Sequence[Tensor], steps: int, path: Path) -> None:
     """Make a video of a walk between noises.
 
     Args:
@@ -77,7 +77,7 @@ def save_walk_video(batches: Sequence[Tensor], steps: int, path: Path) -> None:
     save_animation(figure, [image, label], [lambda n=n: update(n) for n in range(len(frames))], path)
 
 
-def nearest_pictures(images: Tensor, pictures: Pictures, but: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+def nearest_images(images: Tensor, pictures: Images, but: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
     """For each image the training picture, cut out at either end or in the middle, mirrored or not, nearest to it.
 
     Args:
@@ -99,16 +99,16 @@ def nearest_pictures(images: Tensor, pictures: Pictures, but: Optional[Tensor] =
     return found, least
 
 
-def draw_nearest(images: Tensor, pictures: Pictures, path: Path) -> None:
+def save_nearest(images: Tensor, pictures: Images, path: Path) -> None:
     """Draw 24 generated images, each with the nearest training picture right below it: learned, or copied?
 
     Beside the distances stands how far training pictures are from the nearest other one. Copies would be much nearer.
     """
     images = images[:24].cpu().expand(-1, 3, -1, -1)
-    squares, distance = nearest_pictures(images, pictures)
+    squares, distance = nearest_images(images, pictures)
     title = f"generated, and right below the nearest training picture\nmedian distance {distance.median():.2f}"
     if len(pictures) > 1:
         some = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))[:200]
-        _, among = nearest_pictures(pictures.at(0.5)[some.to(pictures.start.device)].cpu(), pictures, but=some)
+        _, among = nearest_images(pictures.at(0.5)[some.to(pictures.start.device)].cpu(), pictures, but=some)
         title += f", among training pictures {among.median():.2f}"
     save_image_grid(torch.cat([images, squares], dim=2) / 2 + 0.5, path, title, normalize=False)

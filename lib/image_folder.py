@@ -18,7 +18,7 @@ SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found")       # of
 Refused = Tuple[Path, str]                          # a file or a folder, and why it cannot be used
 
 
-class Pictures:
+class Images:
     """N pictures of different widths and heights, of which squares are cut out.
 
     Their pixels stand one behind the other in one long row, so that no place is wasted on a common shape and a batch is
@@ -38,7 +38,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.start)
 
-    def to(self, device: Union[str, torch.device]) -> "Pictures":
+    def to(self, device: Union[str, torch.device]) -> "Images":
         self.pixels, self.width, self.room, self.start = (
             tensor.to(device) for tensor in (self.pixels, self.width, self.room, self.start))
         return self
@@ -78,7 +78,7 @@ class Pictures:
             yield self.augmented(index)
 
 
-def read_picture(path: Path, size: int) -> np.ndarray:
+def read_and_resize(path: Path, size: int) -> np.ndarray:
     """Read a picture of whatever format and colour mode: H,W,3 in uint8, its shorter side scaled down to size.
 
     Raises:
@@ -128,8 +128,8 @@ def find_files(data_dir: Path, leave_out: Sequence[Union[str, Path]]) -> Tuple[L
     return sorted(files), left_out, refused
 
 
-def load_pictures(data_dir: Union[str, Path], size: int = 32, skip_bad: bool = False,
-                  leave_out: Sequence[Union[str, Path]] = ()) -> Pictures:
+def load_images(data_dir: Union[str, Path], size: int = 32, skip_bad: bool = False,
+                  leave_out: Sequence[Union[str, Path]] = ()) -> Images:
     """Load all pictures below a folder, however deep. Folders that hold a run of this project are left out.
 
     Args:
@@ -152,7 +152,7 @@ def load_pictures(data_dir: Union[str, Path], size: int = 32, skip_bad: bool = F
     images: List[np.ndarray] = []
     for path in paths if skip_bad or not bad else ():
         try:
-            images.append(read_picture(path, size))
+            images.append(read_and_resize(path, size))
         except ValueError as error:
             bad.append((path, str(error)))
             if not skip_bad:
@@ -168,7 +168,7 @@ def load_pictures(data_dir: Union[str, Path], size: int = 32, skip_bad: bool = F
         say(f"left out {len(bad)} of {total} pictures that cannot be used: {names}{', ...' if len(bad) > 3 else ''}")
     if other:
         say(f"left out {sum(other.values())} files that cannot be read as images here ({counts})")
-    return Pictures(images)
+    return Images(images)
 
 
 def _no_folder(data_dir: Union[str, Path]) -> str:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lib.checkpoint import CHECKPOINT, check_tensor, read_checkpoint
-from lib.draw_gan import draw_nearest, save_walk_video
+from lib.draw_gan import save_nearest, save_interpolation_video
 from lib.files import Folder
-from lib.image_folder import load_pictures
+from lib.image_folder import load_images
 from lib.pictures import save_image_grid
 from lib.run import choose_device
 from lib.script import RunError, UserError
@@ -20,7 +20,7 @@ from lib.script import RunError, UserError
 BATCH_NORM = ("measured", "stored", "batch")
 
 
-def draw_noise(count: int, latent_size: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
+def sample_noise(count: int, latent_size: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
     """count,L,1,1 noise of mean 0 and variance `temperature`, which is T in the exercise."""
     return temperature ** 0.5 * torch.randn(count, latent_size, 1, 1, generator=torch.Generator().manual_seed(seed))
 
@@ -44,7 +44,7 @@ def ready(generator: nn.Module, latent_size: int, batch_norm: str = "measured") 
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = 1.0                # this one batch counts, nothing before it
         generator.train()
-        generator(draw_noise(512, latent_size).to(next(generator.parameters()).device))
+        generator(sample_noise(512, latent_size).to(next(generator.parameters()).device))
     return generator.train(batch_norm == "batch")
 
 
@@ -157,8 +157,8 @@ def run_sample_gan(args: Any) -> List[Path]:
     if problem:
         raise UserError(problem)
     generator = ready(generator, latent_size, args.batch_norm)
-    pictures = load_pictures(args.nearest, skip_bad=args.skip_bad, leave_out=[folder]) if args.nearest else None
-    images = generate(generator, draw_noise(args.num_images, latent_size, args.temperature, args.seed))
+    pictures = load_images(args.nearest, skip_bad=args.skip_bad, leave_out=[folder]) if args.nearest else None
+    images = generate(generator, sample_noise(args.num_images, latent_size, args.temperature, args.seed))
     if not torch.isfinite(images).all():
         raise UserError("the generator makes images that are not numbers: its weights are damaged or far too large")
     title = f"{args.num_images} draws at temperature {args.temperature:g}"
@@ -166,12 +166,12 @@ def run_sample_gan(args: Any) -> List[Path]:
         save_image_grid(images / 2 + 0.5, path, title, max_images=len(images), normalize=False)
     if pictures:
         with record.writing(folder / "samples_nearest.png") as path:
-            draw_nearest(images, pictures, path)
+            save_nearest(images, pictures, path)
     if args.walk:
-        noise = draw_noise(args.walk * 32, latent_size, args.temperature, args.seed).unflatten(0, (args.walk, 32))
+        noise = sample_noise(args.walk * 32, latent_size, args.temperature, args.seed).unflatten(0, (args.walk, 32))
         try:
             with record.writing(folder / "walk.mp4") as path:
-                save_walk_video([generate(generator, here) for here in walk(noise, 25)], 25, path)
+                save_interpolation_video([generate(generator, here) for here in walk(noise, 25)], 25, path)
         except RunError as error:
             raise RunError(f"{error}. The images are there: without --walk there is no video")
     return files

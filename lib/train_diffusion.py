@@ -14,18 +14,18 @@ from tqdm import tqdm
 
 from lib.checkpoint import check_history
 from lib.distances import POINTS
-from lib.draw_diffusion import frame_steps
+from lib.draw_diffusion import frame_timesteps
 from lib.model_diffusion import SimpleDiffusion
 from lib.run import Run, choose_device
 from lib.sample_diffusion import sample_ddpm
 from lib.script import in_one_line, say
 from lib.utils import DENSITIES, SCHEDULES, add_noise, checksum, get_dataset, linear_schedule
-from lib.watch_diffusion import FILES, GENERATED, check_place, distances, draw_results, in_words
+from lib.monitor_diffusion import FILES, GENERATED, check_place, distances, draw_results, in_words
 
 Scheduler = torch.optim.lr_scheduler.LRScheduler
 
 
-def update_average(average: nn.Module, model: nn.Module, step: int) -> None:
+def update_ema(average: nn.Module, model: nn.Module, step: int) -> None:
     """Move the average towards the model's weights; `step` counts from 0."""
     with torch.no_grad():
         for mean, weight in zip(average.parameters(), model.parameters()):
@@ -124,7 +124,7 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
             if scheduler is not None:
                 scheduler.step()
             if average is not None:
-                update_average(average, model, number)
+                update_ema(average, model, number)
             losses.append(loss.detach())            # no .item() here: it would make the device wait in every step
         metrics = {"loss": mean_loss(losses, run)}
         if epoch == first_epoch:
@@ -182,7 +182,7 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
 
     clip = float(np.abs(data).max())
     floor = distances(combinations(fresh, 2), "_floor")     # of ten pairs
-    kept = frame_steps(args.diffusion_steps)[::-1] if videos else []
+    kept = frame_timesteps(args.diffusion_steps)[::-1] if videos else []
     generated = []                                  # by the trained model: samples and path, as sample_ddpm gives them
 
     def generate() -> None:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lib.augment_gan import Augmented
-from lib.image_folder import Pictures, load_pictures
+from lib.augment_gan import DiffAugment
+from lib.image_folder import Images, load_images
 from lib.run import Run, choose_device
 from lib.script import say
-from lib.watch_gan import FILES, Watch, in_words, metric_names
+from lib.monitor_gan import FILES, Watch, in_words, metric_names
 
 
 def update_discriminator(discriminator: nn.Module, generator: nn.Module, real_images: Tensor, noise: Tensor,
@@ -106,7 +106,7 @@ def update_generator(discriminator: nn.Module, generator: nn.Module, fake_images
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, step: int, memory: float) -> None:
+def update_ema(average: nn.Module, model: nn.Module, step: int, memory: float) -> None:
     """Let a copy follow the model: an exponential moving average (EMA) over about the last `memory` steps.
 
     Args:
@@ -117,7 +117,7 @@ def update_average(average: nn.Module, model: nn.Module, step: int, memory: floa
             mean.lerp_(value, max(1 / memory, 1 / step))
 
 
-def train_epoch(discriminator: nn.Module, generator: nn.Module, average: Optional[nn.Module], pictures: Pictures,
+def train_epoch(discriminator: nn.Module, generator: nn.Module, average: Optional[nn.Module], pictures: Images,
                 optimizerD: torch.optim.Optimizer, optimizerG: torch.optim.Optimizer, args: Any, epoch: int,
                 after_step: Callable[[int], None]) -> Dict[str, float]:
     """Train on all pictures once.
@@ -148,7 +148,7 @@ def train_epoch(discriminator: nn.Module, generator: nn.Module, average: Optiona
         discriminator.requires_grad_(True)
         # 4. The average follows the generator.
         if average is not None:
-            update_average(average, generator, step, args.average_over)
+            update_ema(average, generator, step, args.average_over)
         after_step(step)
         notes.append([(errD_real + errD_fake).detach(), errG.detach(), D_x, D_G_z1, D_G_z2])
     return {name: float(sum(values)) / steps
@@ -169,7 +169,7 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
 
 
-def train_gan(generator: nn.Module, discriminator: nn.Module, pictures: Pictures, args: Any, run: Run) -> None:
+def train_gan(generator: nn.Module, discriminator: nn.Module, pictures: Images, args: Any, run: Run) -> None:
     """Train both networks, and leave checkpoint, metrics and pictures in the run's folder.
 
     Args:
@@ -196,7 +196,7 @@ def train_gan(generator: nn.Module, discriminator: nn.Module, pictures: Pictures
     for epoch in range(first_epoch, args.num_epochs + 1):
         run.seed_epoch(epoch)
         with run.refusing_nan("the discriminator's outputs are no longer numbers from 0 to 1"):
-            metrics = train_epoch(discriminator if args.plain else Augmented(discriminator), generator, average,
+            metrics = train_epoch(discriminator if args.plain else DiffAugment(discriminator), generator, average,
                                   pictures, *optimizers, args, epoch, watch.after_step)
         run.end_epoch({**metrics, **watch.distances(epoch)})
         print(in_words(run.history, args.num_epochs), flush=True)
@@ -215,7 +215,7 @@ def run_gan_training(args: Any) -> Path:
     """
     from lib.model_gan import Discriminator, Generator, weights_init    # here: task 3.2 does without task 3.1
     device, folder = choose_device(args.device), Path(args.output_dir or "results_gan")
-    pictures = load_pictures(args.data_dir, 32, args.skip_bad, leave_out=[folder])
+    pictures = load_images(args.data_dir, 32, args.skip_bad, leave_out=[folder])
     settings = {name: getattr(args, name) for name in (
         "batch_size", "latent_size", "ngf", "ndf", "lr", "beta1", "plain", "average_over", "sample_every",
         "evaluate_every", "seed")}

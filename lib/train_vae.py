@@ -138,7 +138,7 @@ def train_vae(model: nn.Module, train_loader: Loader, test_loader: Loader, num_e
             test_reconstruction, test_kl = evaluate(model, test_loader, device)
         if save_images:                             # before the checkpoint: a resumed run lacks no picture
             with run.writing(f"reconstruction_epoch_{epoch:02d}.png") as path:
-                draw_reconstructions(model, test_loader, device, path, epoch)
+                save_reconstructions(model, test_loader, device, path, epoch)
         run.end_epoch(dict(zip(METRICS, (train_reconstruction, train_kl, test_reconstruction, test_kl))))
         print(f"epoch {epoch:3d}/{num_epochs}   "
               f"train: reconstruction {train_reconstruction:6.2f}, KL {train_kl:5.2f}   "
@@ -150,7 +150,7 @@ def train_vae(model: nn.Module, train_loader: Loader, test_loader: Loader, num_e
 
     if save_images:
         with run.writing("prior_samples.png") as path:
-            draw_prior_samples(model, device, path)
+            save_prior_samples(model, device, path)
         panels = {"reconstruction, nats per image": ("train_reconstruction", "test_reconstruction"),
                   "KL, nats per image": ("train_kl", "test_kl")}
         with run.writing("loss_curves.png") as path:
@@ -159,7 +159,7 @@ def train_vae(model: nn.Module, train_loader: Loader, test_loader: Loader, num_e
 
 
 @torch.no_grad()
-def draw_reconstructions(model: nn.Module, loader: Loader, device: Union[str, torch.device], path: Path, epoch: int
+def save_reconstructions(model: nn.Module, loader: Loader, device: Union[str, torch.device], path: Path, epoch: int
                          ) -> None:
     """Save 32 images, each row with its reconstructions below it."""
     model.eval()
@@ -170,7 +170,7 @@ def draw_reconstructions(model: nn.Module, loader: Loader, device: Union[str, to
 
 
 @torch.no_grad()
-def draw_prior_samples(model: nn.Module, device: Union[str, torch.device], path: Path) -> None:
+def save_prior_samples(model: nn.Module, device: Union[str, torch.device], path: Path) -> None:
     """Save what the decoder makes of 64 draws from the prior N(0, 1)."""
     model.eval()
     z = torch.randn(64, model.latent_size, generator=torch.Generator().manual_seed(0)).to(device)

@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from tests.scoring.environment import missing
-from tests.scoring.score import PATIENCE, all_pass, markdown, score
+from tests.scoring.score import TIMEOUT, all_pass, markdown, score
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__.split("\n\n", 1)[1])
@@ -19,7 +19,7 @@ if __name__ == "__main__":
               "install -r requirements.txt` done?", file=sys.stderr)
         sys.exit(2)
     if sys.stderr.isatty():
-        print(f"running the tests ... (one that takes more than {PATIENCE} seconds is given up)", file=sys.stderr)
+        print(f"running the tests ... (one that takes more than {TIMEOUT} seconds is given up)", file=sys.stderr)
     try:
         result = score(seed=seed)
     except KeyboardInterrupt:

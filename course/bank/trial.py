@@ -19,7 +19,7 @@ from course.bank import BankError, Case
 from tests.scoring.report import NOT_ENDED, NOT_RUN, Results, read_report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 300  # seconds after which a case is given up
+TIMEOUT = 300  # seconds after which a case is given up
 SEEDS_OF_WRONG = 3
 
 
@@ -61,7 +61,7 @@ def run_tests(folder: Path, seeds: Sequence[int], task: str = "") -> List[Result
         context.set_forkserver_preload(["pytest", "torch", "torch.distributions", "torchvision", "matplotlib.figure"])
     process = context.Process(target=_run_tests_here, args=(str(folder), list(seeds), task))
     process.start()
-    process.join(PATIENCE)
+    process.join(TIMEOUT)
     if process.is_alive():
         process.kill()
         process.join()

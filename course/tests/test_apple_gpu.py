@@ -12,13 +12,13 @@ import lib.train_gan
 from course.tests.support import write_pictures
 from lib.digits import Digits, digit_loaders
 from lib.explore_latent_space import plot_latent_space
-from lib.image_folder import load_pictures
+from lib.image_folder import load_images
 from lib.model_diffusion import SimpleDiffusion
 from lib.model_gan import Discriminator, Generator, weights_init
 from lib.model_vae import VAE
 from lib.run import Run
 from lib.sample_diffusion import sample_ddim, sample_ddpm
-from lib.sample_gan import draw_noise, generate, ready, walk
+from lib.sample_gan import sample_noise, generate, ready, walk
 from lib.train_diffusion import train
 from lib.train_gan import memory_format, train_gan
 from lib.train_vae import train_vae
@@ -28,14 +28,14 @@ from lib.utils import cosine_schedule
 def gan_run(tmp_path, plain=False, device="cpu"):
     """Train a small GAN for two epochs and sample from it."""
     write_pictures(tmp_path / "pictures")
-    args = SimpleNamespace(batch_size=8, latent_size=5, average_over=500, num_epochs=2, lr=2e-4, beta1=0.5, plain=plain,
+    args = SimpleNamespace(batch_size=8, latent_size=5, ema_steps=500, num_epochs=2, lr=2e-4, beta1=0.5, plain=plain,
                            images=True, video=False, sample_every=2, evaluate_every=1, seed=0)
     torch.manual_seed(0)
     generator, discriminator = Generator(2, latent_size=5).apply(weights_init), Discriminator(3).apply(weights_init)
-    pictures = load_pictures(tmp_path / "pictures").to(device)
+    pictures = load_images(tmp_path / "pictures").to(device)
     train_gan(generator, discriminator, pictures, args, Run(tmp_path / "run", {"seed": 0}))
     for batch_norm in ("measured", "stored", "batch"):
-        for noise in [draw_noise(9, 5), *walk(draw_noise(6, 5).unflatten(0, (2, 3)), 2)]:
+        for noise in [sample_noise(9, 5), *walk(sample_noise(6, 5).unflatten(0, (2, 3)), 2)]:
             generate(ready(generator, 5, batch_norm), noise)
 
 
@@ -75,10 +75,10 @@ def test_the_layout_is_channels_last_where_that_is_faster(tmp_path, seen):
 
 def test_batches_are_contiguous(tmp_path):
     write_pictures(tmp_path / "pictures")
-    pictures = load_pictures(tmp_path / "pictures")
+    pictures = load_images(tmp_path / "pictures")
     for batch in [pictures.at(0.5, mirrored=True), *pictures.batches(8)]:
         assert batch.is_contiguous()
-        assert lib.train_gan.Augmented(nn.Identity())(batch).is_contiguous()
+        assert lib.train_gan.DiffAugment(nn.Identity())(batch).is_contiguous()
 
 
 # float64

@@ -35,9 +35,9 @@ FLAGS += [(DIFFUSION, flags, flags.split()[0].split("=")[0]) for flags in (
     "--n_blocks 0", "--n_units 0", "--time_embedding none", "--evaluate_every 0", "--seed -1", "--num_epochs 3")]
 FLAGS += [(GAN, flags, flags.split()[0].split("=")[0]) for flags in (
     "--num_epochs 0", "--batch_size 0", "--latent_size 0", "--ngf 0", "--ndf x", "--lr 0", "--lr nan", "--beta1 1",
-    "--beta1 -0.1", "--average_over 0", "--sample_every 0", "--evaluate_every 0", "--seed -1", "--epochs 3")]
+    "--beta1 -0.1", "--ema_steps 0", "--sample_every 0", "--evaluate_every 0", "--seed -1", "--epochs 3")]
 FLAGS += [(SAMPLE, flags, flags.split()[0].split("=")[0]) for flags in (
-    "--temperature -1", "--temperature x", "--num_images 0", "--walk 1", "--walk", "--weights best",
+    "--temperature -1", "--temperature x", "--num_images 0", "--interpolate 1", "--interpolate", "--weights best",
     "--batch_norm none", "--seed x")]
 FLAGS += [(TRAIN, "--resume --overwrite", "--overwrite"), (TRAIN, "--epochs 3", "--epochs"),
           (TRAIN, "--num 3", "--num"), (TRAIN, "more", "more"), (TRAIN, "--lr 1e30", "--lr"),

@@ -90,7 +90,7 @@ def serve(monkeypatch):
 
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(MNIST, "resources", resources)
-    monkeypatch.setattr(digits, "PATIENCE", 0.5)
+    monkeypatch.setattr(digits, "TIMEOUT", 0.5)
     yield start
     for server in servers:
         server.close()

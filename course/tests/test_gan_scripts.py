@@ -19,22 +19,22 @@ from torch import nn
 
 from course.tests.support import (GAN, SAMPLE, assert_done, assert_one_line, assert_same_run, assert_same_value,
                                   contents, environment, finish, load, read_until, run, start, write_pictures)
-from lib.augment_gan import Augmented, covered, moved
-from lib.distances import picture_distances
-from lib.draw_gan import draw_nearest, nearest_pictures
+from lib.augment_gan import DiffAugment, cutout, translation
+from lib.distances import image_distances
+from lib.draw_gan import save_nearest, nearest_images
 from lib.files import RECORD, Folder
-from lib.image_folder import load_pictures
+from lib.image_folder import load_images
 from lib.model_gan import Discriminator, Generator, weights_init
-from lib.sample_gan import draw_noise, find_weights, generate, load_generator, ready, walk
+from lib.sample_gan import sample_noise, find_weights, generate, load_generator, ready, walk
 from lib.script import UserError
-from lib.train_gan import update_average
-from lib.watch_gan import warning
+from lib.train_gan import update_ema
+from lib.monitor_gan import warning
 
 EPOCHS, STEPS = 6, 3                                # 20 pictures in batches of 8
 TINY = ("--data_dir", "pictures", "--num_epochs", EPOCHS, "--batch_size", 8, "--ngf", 2, "--ndf", 3, "--latent_size", 5,
         "--evaluate_every", 4, "--sample_every", 7)
-WEIGHTS = {"generator.pt", "generator_average.pt", "discriminator.pt"}
-FILES = WEIGHTS | {"checkpoint.pt", "metrics.csv", "training_pictures.png", "generated.mp4", "nearest.png",
+WEIGHTS = {"generator.pt", "generator_ema.pt", "discriminator.pt"}
+FILES = WEIGHTS | {"checkpoint.pt", "metrics.csv", "training_images.png", "generated.mp4", "nearest.png",
                    "loss_curves.png", RECORD} | {f"generated_{step:06d}.png" for step in (0, 7, 14, 18)}
 
 
@@ -81,7 +81,7 @@ def test_metrics(alone):
     assert list(rows[0]) == ["epoch", "loss_D", "loss_G", "D_x", "D_G_z1", "D_G_z2"] + [
         f"swd_{side}_{name}" for name in ("generator", "average", "floor") for side in (32, 16)]
     assert [int(row["epoch"]) for row in rows] == list(range(1, EPOCHS + 1))
-    assert [int(row["epoch"]) for row in rows if row["swd_32_average"]] == [4, 6]
+    assert [int(row["epoch"]) for row in rows if row["swd_32_ema"]] == [4, 6]
     assert len({(row["swd_32_floor"], row["swd_16_floor"]) for row in rows if row["swd_32_floor"]}) == 1
     assert all(0 < float(row[name]) < 1 for row in rows for name in ("D_x", "D_G_z1", "D_G_z2"))
 
@@ -89,7 +89,7 @@ def test_metrics(alone):
 def test_weights_are_what_the_checkpoint_holds(alone):
     """But for the statistics of batch norm, which are measured anew."""
     checkpoint = load(alone / "results_gan")
-    for name, part in (("generator.pt", "generator"), ("generator_average.pt", "average"),
+    for name, part in (("generator.pt", "generator"), ("generator_ema.pt", "average"),
                        ("discriminator.pt", "discriminator")):
         weights = torch.load(str(alone / "results_gan" / name), weights_only=True)
         assert list(weights) == list(checkpoint[part])
@@ -113,11 +113,11 @@ def test_plain_is_the_assignments_training(cwd, alone):
     del flags[flags.index("--batch_size"):flags.index("--batch_size") + 2]
     done = run(GAN, *flags, "--plain", cwd=cwd)
     assert_done(done)
-    assert set(contents(cwd / "results_gan")) == FILES - {"generator_average.pt", *(
+    assert set(contents(cwd / "results_gan")) == FILES - {"generator_ema.pt", *(
         f"generated_{step:06d}.png" for step in (7, 14, 18))} | {"generated_000006.png"}    # six steps in all
     checkpoint = load(cwd / "results_gan")
     assert "average" not in checkpoint and checkpoint["settings"]["batch_size"] == 128
-    assert "swd_32_average" not in metrics(cwd / "results_gan")[-1]
+    assert "swd_32_ema" not in metrics(cwd / "results_gan")[-1]
 
 
 def test_no_images(cwd, alone):
@@ -183,7 +183,7 @@ def test_moved_pictures_go_on_mirrored():
     torch.manual_seed(0)
     image = torch.arange(32.0)[:, None].expand(32, 32)
     images = torch.stack([image, image.t(), torch.zeros(32, 32)])[None].expand(400, 3, 32, 32)
-    found = moved(images, 4)
+    found = translation(images, 4)
     ways = set()
     for picture in found:
         down, right = int(picture[0, 16, 0]) - 16, int(picture[1, 0, 16]) - 16
@@ -196,7 +196,7 @@ def test_moved_pictures_go_on_mirrored():
 
 def test_covered_is_a_grey_square_of_half_the_height_anywhere():
     torch.manual_seed(0)
-    hidden = covered(torch.ones(2000, 3, 32, 32)) == 0
+    hidden = cutout(torch.ones(2000, 3, 32, 32)) == 0
     assert hidden[:, 0].equal(hidden[:, 1]) and hidden[:, 0].equal(hidden[:, 2])
     rows, columns = hidden[:, 0].any(2).sum(1), hidden[:, 0].any(1).sum(1)
     assert hidden[:, 0].sum((1, 2)).equal(rows * columns), "not a rectangle"
@@ -208,7 +208,7 @@ def test_covered_is_a_grey_square_of_half_the_height_anywhere():
 def test_generator_learns_through_the_augmentation():
     torch.manual_seed(0)
     images = torch.randn(4, 3, 32, 32, requires_grad=True)
-    Augmented(Discriminator(2))(images).sum().backward()
+    DiffAugment(Discriminator(2))(images).sum().backward()
     assert (images.grad.abs().sum((1, 2, 3)) > 0).all()
 
 
@@ -219,7 +219,7 @@ def test_average_is_over_the_last_steps():
     for step in range(1, 31):
         for parameter in model.parameters():
             nn.init.constant_(parameter, step)
-        update_average(average, model, step, memory=10)
+        update_ema(average, model, step, memory=10)
         expected += (step - expected) / min(step, 10)
         if step == 10:
             assert average.weight.item() == pytest.approx(5.5)          # of 1 to 10
@@ -296,7 +296,7 @@ def test_picture_distances():
     torch.manual_seed(0)
     smooth, others = (nn.functional.interpolate(torch.rand(200, 3, 6, 6), size=32, mode="bicubic") for _ in range(2))
     noisy = smooth + 0.3 * torch.randn(200, 3, 32, 32)
-    floor, far = picture_distances(smooth, others), picture_distances(noisy, others)
+    floor, far = image_distances(smooth, others), image_distances(noisy, others)
     assert far[0] > 4 * floor[0] and far[1] > floor[1]
     half = [nn.functional.avg_pool2d(images, 2).double().numpy() for images in (noisy, others)]
     assert far[1] == pytest.approx(slow_distance(*half, np.random.default_rng(0)), rel=0.2)
@@ -304,13 +304,13 @@ def test_picture_distances():
 
 def test_nearest_pictures(tmp_path):
     write_pictures(tmp_path / "pictures")
-    pictures = load_pictures(tmp_path / "pictures")
+    pictures = load_images(tmp_path / "pictures")
     copies = pictures.at(1, mirrored=True)[[4, 9]]
-    squares, distance = nearest_pictures(copies, pictures)
+    squares, distance = nearest_images(copies, pictures)
     assert squares.equal(copies) and (distance < 1e-3).all()
-    draw_nearest(copies[:, :1], pictures, tmp_path / "grey.png")            # what a generator of grey pictures makes
+    save_nearest(copies[:, :1], pictures, tmp_path / "grey.png")            # what a generator of grey pictures makes
     assert imread(str(tmp_path / "grey.png")).std() > 0.05
-    squares, distance = nearest_pictures(copies, pictures, but=torch.tensor([4, 9]))
+    squares, distance = nearest_images(copies, pictures, but=torch.tensor([4, 9]))
     expected = torch.stack([((pictures.at(part, mirrored)[:, None] - copies) ** 2).mean((2, 3, 4)).sqrt()
                             for part in (0, 0.5, 1) for mirrored in (False, True)])     # 6,20,2
     expected[:, [4, 9], [0, 1]] = 10
@@ -323,20 +323,20 @@ def test_samples_walk_and_nearest(cwd, alone):
     shutil.copytree(str(alone / "results_gan"), str(cwd / "results_gan"))
     before = contents(cwd)
     before.pop(f"results_gan/{RECORD}")
-    done = run(SAMPLE, "--num_images", 20, "--walk", 2, "--nearest", "pictures", cwd=cwd)
+    done = run(SAMPLE, "--num_images", 20, "--interpolate", 2, "--nearest", "pictures", cwd=cwd)
     assert_done(done)
-    made = {f"results_gan/{name}" for name in ("samples.png", "samples_nearest.png", "walk.mp4")}
+    made = {f"results_gan/{name}" for name in ("samples.png", "samples_nearest.png", "interpolation.mp4")}
     after = contents(cwd)
     assert set(after) - set(before) == made | {f"results_gan/{RECORD}"} and all(name in done.stdout for name in made)
     assert all(after[name] == data for name, data in before.items())
-    with imageio.get_reader(str(cwd / "results_gan" / "walk.mp4")) as reader:
+    with imageio.get_reader(str(cwd / "results_gan" / "interpolation.mp4")) as reader:
         assert reader.get_meta_data()["codec"] == "h264" and len([frame for frame in reader]) > 50
     assert_done(run(SAMPLE, "--num_images", 20, "--seed", 1, cwd=cwd))
     assert contents(cwd)["results_gan/samples.png"] != after["results_gan/samples.png"]
 
 
 @pytest.mark.parametrize("name, flags", [("samples.png", ()), ("samples_nearest.png", ("--nearest", "pictures")),
-                                         ("walk.mp4", ("--walk", 2))])
+                                         ("interpolation.mp4", ("--interpolate", 2))])
 def test_files_of_others_are_never_replaced(cwd, alone, name, flags):
     """Not those of the user, and not those of another script's run."""
     checkpoint = alone / "results_gan" / "checkpoint.pt"
@@ -400,8 +400,8 @@ def test_training_is_not_lost_to_a_missing_ffmpeg(cwd, alone):
     assert_done(run(GAN, *TINY, "--resume", "--no_video", cwd=cwd, env=broken))
     assert_done(run(GAN, *TINY, "--resume", cwd=cwd))
     assert_same_run(cwd / "results_gan", alone / "results_gan")
-    done = run(SAMPLE, "--num_images", 2, "--walk", 2, cwd=cwd, env=broken)
-    assert_one_line(done, 1, "walk.mp4", "ffmpeg", "--walk")
+    done = run(SAMPLE, "--num_images", 2, "--interpolate", 2, cwd=cwd, env=broken)
+    assert_one_line(done, 1, "interpolation.mp4", "ffmpeg", "--interpolate")
 
 
 def test_nearest_in_a_folder_that_is_not_there_draws_nothing(alone):
@@ -478,10 +478,10 @@ def test_checkpoint_for_layers_in_sequentials(tmp_path, monkeypatch):
 def test_noise_has_the_temperature_as_its_variance():
     """Of 64,000 numbers; six standard errors."""
     for temperature in (0.25, 1, 4):
-        noise = draw_noise(1000, 64, temperature)
+        noise = sample_noise(1000, 64, temperature)
         assert noise.shape == (1000, 64, 1, 1) and abs(noise.mean()) < 6 * (temperature / 64000) ** 0.5
         assert noise.var().item() == pytest.approx(temperature, rel=6 * (2 / 64000) ** 0.5)
-    assert not draw_noise(2, 3, 0).any()
+    assert not sample_noise(2, 3, 0).any()
 
 
 @pytest.mark.parametrize("mode", ["measured", "stored", "batch"])
@@ -500,7 +500,7 @@ def test_batch_norm_modes(mode):
         outputs = []
         copy.layers[7].register_forward_hook(lambda layer, given, result: outputs.append(
             (result - layer.bias[:, None, None]) / layer.weight[:, None, None]))
-        generate(copy, draw_noise(2000, 7, seed=3))
+        generate(copy, sample_noise(2000, 7, seed=3))
         values = torch.cat(outputs)
         assert values.mean((0, 2, 3)).abs().max() < 0.25 and (values.var((0, 2, 3)) - 1).abs().max() < 0.3
 
@@ -518,7 +518,7 @@ def test_walk_between_opposite_noises():
 
 
 def test_walk_passes_through_the_noises_and_keeps_their_length():
-    stations = draw_noise(3 * 2, 64).unflatten(0, (3, 2))
+    stations = sample_noise(3 * 2, 64).unflatten(0, (3, 2))
     way = torch.stack(list(walk(stations, 10)))
     assert way.shape == (30, 2, 64, 1, 1) and way[::10].allclose(stations, atol=1e-5)
     lengths = way.norm(dim=2).flatten()
@@ -533,7 +533,7 @@ def test_samples_are_those_of_the_sheet(cwd, alone):
     assert_done(run(SAMPLE, "--checkpoint", alone / "results_gan" / "checkpoint.pt", "--seed", settings.seed,
                     "--temperature", settings.temperature, "--num_images", 8, "--output_dir", ".", cwd=cwd))
     generator = ready(load_generator(alone / "results_gan" / "checkpoint.pt"), 5)
-    images = generate(generator, draw_noise(8, 5, settings.temperature, settings.seed))
+    images = generate(generator, sample_noise(8, 5, settings.temperature, settings.seed))
     with Image.open(str(cwd / "samples.png")) as image:
         shown = np.asarray(image.convert("RGB"), dtype=float)[-70:] / 255       # below the title
     assert shown.mean() == pytest.approx((images / 2 + 0.5).mean().item() * 8 * 32 * 32 / (36 * 274), abs=0.06)

@@ -1,4 +1,4 @@
-"""Pictures of a folder: whatever their format and colours, cut out as they should be."""
+"""Images of a folder: whatever their format and colours, cut out as they should be."""
 import os
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 from course.tests.support import ROOT
 from lib.files import ANY, Folder
-from lib.image_folder import Pictures, load_pictures, read_picture
+from lib.image_folder import Images, load_images, read_and_resize
 from lib.images import OTHER_ENDINGS
 from lib.script import UserError
 
@@ -22,7 +22,7 @@ def pictures():
         height, width = (6, 6 + number) if number % 2 else (6 + number, 6)
         rows, columns = np.mgrid[:height, :width]
         images.append(np.stack([np.full_like(rows, 20 * number), rows, columns], axis=-1).astype(np.uint8))
-    return Pictures(images)
+    return Images(images)
 
 
 def numbers(squares):
@@ -89,7 +89,7 @@ def save(image, path, **options):
 
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (50, 50), (32, 32), (33, 200)])
 def test_shorter_side_becomes_32(tmp_path, size):
-    image = read_picture(save(gradient(*size), tmp_path / "a.png"), 32)
+    image = read_and_resize(save(gradient(*size), tmp_path / "a.png"), 32)
     assert image.dtype == np.uint8 and min(image.shape[:2]) == 32
     assert image.shape[1] / image.shape[0] == pytest.approx(size[0] / size[1], rel=0.03)
     assert abs(image[:, -1, 0].mean() - 255) < 8 and image[:, 0, 0].mean() < 8
@@ -105,7 +105,7 @@ MODES = {
 def test_colour_modes_and_formats(tmp_path, name):
     mode, file = MODES[name]
     save(gradient(64, 48).convert(mode), tmp_path / file)
-    pictures = load_pictures(tmp_path)
+    pictures = load_images(tmp_path)
     brightness = pictures.at(0.5).mean(1)[0]
     assert len(pictures) == 1 and brightness[:, 26:].mean() > brightness[:, :6].mean() + 0.25
     if "grey" not in name and name != "two colours":
@@ -115,20 +115,20 @@ def test_colour_modes_and_formats(tmp_path, name):
 
 def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
     values = np.linspace(0, 65535, 40 * 40).reshape(40, 40).astype(np.uint16)
-    image = read_picture(save(Image.fromarray(values), tmp_path / "a.png"), 32).astype(float)
+    image = read_and_resize(save(Image.fromarray(values), tmp_path / "a.png"), 32).astype(float)
     assert image.mean() == pytest.approx(127.5, abs=2) and image.min() < 6 and image.max() > 249
 
 
 def test_floats_from_0_to_1(tmp_path):
     values = np.linspace(0, 1, 40 * 40, dtype=np.float32).reshape(40, 40)
-    image = read_picture(save(Image.fromarray(values), tmp_path / "a.tiff"), 32).astype(float)
+    image = read_and_resize(save(Image.fromarray(values), tmp_path / "a.tiff"), 32).astype(float)
     assert image.mean() == pytest.approx(127.5, abs=2) and image.min() < 6 and image.max() > 249
 
 
 def test_what_is_transparent_shows_white(tmp_path):
     image = gradient(40, 40)
     image.putalpha(Image.fromarray(np.repeat([0, 255], 20).astype(np.uint8)[:, None] + np.zeros((40, 40), np.uint8)))
-    read = read_picture(save(image, tmp_path / "a.png"), 32)
+    read = read_and_resize(save(image, tmp_path / "a.png"), 32)
     assert (read[:14] == 255).all() and read[18:, :4, 0].max() < 60
 
 
@@ -136,7 +136,7 @@ def test_a_camera_held_upright(tmp_path):
     image = gradient(60, 40)
     exif = image.getexif()
     exif[0x0112] = 6                                # turn by a quarter, clockwise
-    read = read_picture(save(image, tmp_path / "a.jpg", exif=exif), 32)
+    read = read_and_resize(save(image, tmp_path / "a.jpg", exif=exif), 32)
     assert read.shape[0] > read.shape[1] and read[-1, :, 0].mean() > 230 and read[0, :, 0].mean() < 30
 
 
@@ -147,7 +147,7 @@ def test_folders_within_folders_and_no_hidden_files(tmp_path):
     (tmp_path / "._a.png").write_bytes(b"a Mac leaves such")
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "readme.txt").write_text("no picture")
-    assert len(load_pictures(tmp_path)) == 3
+    assert len(load_images(tmp_path)) == 3
 
 
 def images_at(folder, *places):
@@ -160,7 +160,7 @@ def test_hidden_folders_and_those_of_the_system_are_left_out(tmp_path):
     """Also below class folders; but a hidden folder that is named itself is read."""
     images_at(tmp_path, "a/1.png", "a/.thumbnails/2.png", ".venv/lib/3.png", ".git/4.png", "__MACOSX/a/5.png",
               "a/@eaDir/6.png", ".7.png")
-    assert len(load_pictures(tmp_path)) == 1 and len(load_pictures(tmp_path / ".venv")) == 1
+    assert len(load_images(tmp_path)) == 1 and len(load_images(tmp_path / ".venv")) == 1
 
 
 def test_links_are_entered_once(tmp_path):
@@ -171,9 +171,9 @@ def test_links_are_entered_once(tmp_path):
                          ("a/loop", photos), ("a/self", photos / "a"), ("up", tmp_path), ("root", "/"),
                          ("3.png", tmp_path / "elsewhere" / "3.png")):
         (photos / link).symlink_to(target)
-    assert len(load_pictures(photos)) == 4
+    assert len(load_images(photos)) == 4
     (tmp_path / "link").symlink_to("photos")
-    assert len(load_pictures(tmp_path / "link")) == 4
+    assert len(load_images(tmp_path / "link")) == 4
 
 
 @pytest.mark.parametrize("make, reason", (
@@ -184,8 +184,8 @@ def test_image_that_is_no_file(tmp_path, make, reason, capsys):
     images_at(tmp_path, "a.png")
     make(tmp_path / "b.png")
     with pytest.raises(UserError, match=f"b.png.*{reason}.*--skip_bad"):
-        load_pictures(tmp_path)
-    assert len(load_pictures(tmp_path, skip_bad=True)) == 1 and "left out 1 of 2" in capsys.readouterr().out
+        load_images(tmp_path)
+    assert len(load_images(tmp_path, skip_bad=True)) == 1 and "left out 1 of 2" in capsys.readouterr().out
 
 
 def test_folder_that_cannot_be_read(tmp_path, monkeypatch, capsys):
@@ -200,8 +200,8 @@ def test_folder_that_cannot_be_read(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(UserError, match="the folder .*b cannot be used .Permission denied.*--skip_bad"):
-        load_pictures(tmp_path)
-    assert len(load_pictures(tmp_path, skip_bad=True)) == 1 and "left out 1 of 2" in capsys.readouterr().out
+        load_images(tmp_path)
+    assert len(load_images(tmp_path, skip_bad=True)) == 1 and "left out 1 of 2" in capsys.readouterr().out
 
 
 # Folders of runs
@@ -212,9 +212,9 @@ def test_folders_of_runs_are_left_out(tmp_path, capsys):
         for name in ("checkpoint.pt", "metrics.csv"):
             (tmp_path / folder / name).write_bytes(b"")
     (tmp_path / "half" / "metrics.csv").write_bytes(b"")
-    assert len(load_pictures(tmp_path)) == 2
-    assert len(load_pictures(tmp_path, leave_out=[tmp_path / "half", tmp_path / "missing"])) == 1
-    assert len(load_pictures(tmp_path / "a", leave_out=[tmp_path])) == 1    # images may lie in the folder of a run
+    assert len(load_images(tmp_path)) == 2
+    assert len(load_images(tmp_path, leave_out=[tmp_path / "half", tmp_path / "missing"])) == 1
+    assert len(load_images(tmp_path / "a", leave_out=[tmp_path])) == 1    # images may lie in the folder of a run
     assert capsys.readouterr().out == ""
 
 
@@ -225,13 +225,13 @@ def test_left_out_however_it_is_spelled(tmp_path, monkeypatch, spelling):
     (tmp_path / "photos" / "link").symlink_to("out")
     folder = tmp_path / "photos" / "out" if spelling == "absolute" else Path(spelling)
     for data_dir in (".", tmp_path / "photos", "../photos"):
-        assert len(load_pictures(data_dir, leave_out=[folder])) == 1
+        assert len(load_images(data_dir, leave_out=[folder])) == 1
 
 
 def test_all_images_in_folders_of_runs(tmp_path):
     images_at(tmp_path, "results/2.png")
     with pytest.raises(UserError, match="holds no pictures except in folders of runs, which are left out") as error:
-        load_pictures(tmp_path, leave_out=[tmp_path / "results"])
+        load_images(tmp_path, leave_out=[tmp_path / "results"])
     assert str(tmp_path / "results") in str(error.value)
 
 
@@ -240,7 +240,7 @@ def test_a_run_in_the_images_own_folder_leaves_out_what_it_has_written(tmp_path)
     for name in "checkpoint.pt", "metrics.csv":
         (tmp_path / name).write_bytes(b"")
     Folder(tmp_path, "run").note(tmp_path / "loss_curves.png", ANY)
-    assert len(load_pictures(tmp_path, leave_out=[tmp_path])) == 2
+    assert len(load_images(tmp_path, leave_out=[tmp_path])) == 2
 
 
 # Formats that cannot be read
@@ -250,19 +250,19 @@ def test_formats_that_cannot_be_read_are_counted(tmp_path, capsys):
     for name in ("a.heic", "b.HEIC", "c/d.heic", "e.svg", "f.cr2", "notes.txt", ".hidden.heic", "film.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"0")
-    assert len(load_pictures(tmp_path)) == 1
+    assert len(load_images(tmp_path)) == 1
     assert capsys.readouterr().out.splitlines() == [
         "left out 5 files that cannot be read as images here (.heic 3, .svg 1, .cr2 1)"]
     (tmp_path / "a" / "1.png").unlink()
     with pytest.raises(UserError, match=r"holds no pictures, only files .* \(.heic 3, .svg 1, .cr2 1\)"):
-        load_pictures(tmp_path)
+        load_images(tmp_path)
 
 
 @pytest.mark.parametrize("ending", OTHER_ENDINGS)
 def test_each_of_these_endings_is_counted(tmp_path, ending):
     (tmp_path / f"a{ending}").write_bytes(b"0")
     with pytest.raises(UserError, match=f"[(]{ending} 1[)]"):
-        load_pictures(tmp_path)
+        load_images(tmp_path)
 
 
 # What cannot be used
@@ -288,25 +288,25 @@ def bad_folder(folder, kind):
 def test_bad_picture_is_named_or_left_out(tmp_path, kind, capsys):
     path = bad_folder(tmp_path, kind)
     with pytest.raises(UserError) as error:
-        load_pictures(tmp_path)
+        load_images(tmp_path)
     assert str(path) in str(error.value) and "--skip_bad" in str(error.value) and "\n" not in str(error.value)
     if kind == "too small":
         assert "40 by 31 pixels" in str(error.value)
-    assert len(load_pictures(tmp_path, skip_bad=True)) == 1
+    assert len(load_images(tmp_path, skip_bad=True)) == 1
     said = capsys.readouterr().out
     assert "left out 1 of 2" in said and str(path) in said
     Path(tmp_path / "a.png").unlink()
     with pytest.raises(UserError, match="b.png"):
-        load_pictures(tmp_path, skip_bad=True)
+        load_images(tmp_path, skip_bad=True)
 
 
 def test_line_ends_in_names(tmp_path, capsys):
     images_at(tmp_path, "a.png")
     (tmp_path / "b\nc\x1b[1m.png").write_bytes(b"")
     with pytest.raises(UserError) as error:
-        load_pictures(tmp_path)
+        load_images(tmp_path)
     assert str(error.value).isprintable()
-    load_pictures(tmp_path, skip_bad=True)
+    load_images(tmp_path, skip_bad=True)
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
@@ -314,7 +314,7 @@ def test_folder_that_lies_beside_the_scripts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no folder dataset_flowers_64px in the working directory.*run the scripts"
                        ) as error:
-        load_pictures("dataset_flowers_64px")
+        load_images("dataset_flowers_64px")
     assert str(ROOT) in str(error.value)
 
 
@@ -322,4 +322,4 @@ def test_folder_that_lies_beside_the_scripts(tmp_path, monkeypatch):
 def test_no_pictures(tmp_path, name, word):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=f"{word}.*name one that holds pictures"):
-        load_pictures(tmp_path / name)
+        load_images(tmp_path / name)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from course.tests.support import ROOT
-from lib.image_folder import read_picture
+from lib.image_folder import read_and_resize
 from lib.images import ENDINGS, OTHER_ENDINGS, read_image, to_bytes
 from lib.script import UserError
 from lib.utils import checksum, get_dataset
@@ -90,7 +90,7 @@ def test_scale_of_values(tmp_path, name):
     path = tmp_path / "a.tif"
     Image.fromarray(array).save(str(path))
     assert np.abs(grey(path) - expected).max() < 1 / 254
-    assert np.abs(read_picture(path, HEIGHT)[..., 0] / 255 - expected).max() < 1 / 254
+    assert np.abs(read_and_resize(path, HEIGHT)[..., 0] / 255 - expected).max() < 1 / 254
     assert_is_density_of(path, expected)
 
 
@@ -169,7 +169,7 @@ def test_formats_and_modes(tmp_path, format, mode):
     if mode == "1":                                 # dots, whose mean counts
         error = error.reshape(4, 10, 6, 10).mean((1, 3))
     assert np.abs(error).mean() < (0.06 if mode == "1" else 0.02), np.abs(error).mean()
-    assert read_picture(path, 32).shape == (32, 48, 3)
+    assert read_and_resize(path, 32).shape == (32, 48, 3)
 
 
 @pytest.mark.parametrize("format, mode", (("PNG", "RGBA"), ("PNG", "LA"), ("TIFF", "RGBA"), ("WEBP", "RGBA"),
@@ -186,7 +186,7 @@ def test_transparent_pixels(tmp_path, format, mode):
         image.paste((3, 3, 3, 0), (0, 0, 30, 40))
         data = bytes_of(image.convert(mode), format, **({"lossless": True} if format == "WEBP" else {}))
     (tmp_path / "a.png").write_bytes(data)
-    read = read_picture(tmp_path / "a.png", 40)
+    read = read_and_resize(tmp_path / "a.png", 40)
     assert (read[:, :30] == 255).all() and (read[:, 30:] == 60).all()
     assert get_dataset(str(tmp_path / "a.png"), 1000, np.random.default_rng(0))[:, 0].min() >= 0
 
@@ -320,7 +320,7 @@ def test_large_image_is_read(tmp_path):
     large.paste(0, (0, 0, 5000, 10000))
     large.save(str(tmp_path / "a.png"), compress_level=1)
     assert get_dataset(str(tmp_path / "a.png"), 1000, np.random.default_rng(0))[:, 0].max() < 0.01
-    read = read_picture(tmp_path / "a.png", 32)
+    read = read_and_resize(tmp_path / "a.png", 32)
     assert read.shape == (32, 32, 3) and read[:, :15].max() == 0 and read[:, 17:].min() == 255
 
 

@@ -13,7 +13,7 @@ from lib.model_vae import VAE
 from lib.train_diffusion import train
 from lib.train_vae import mean_image_term, warning
 from lib.utils import cosine_schedule, get_dataset
-from lib.watch_gan import in_words
+from lib.monitor_gan import in_words
 
 TINY_DIFFUSION = ("--n_samples", 2000, "--n_blocks", 1, "--n_units", 8, "--diffusion_steps", 5, "--no_video")
 TINY_GAN = ("--data_dir", "pictures", "--batch_size", 4, "--ngf", 4, "--ndf", 4, "--no_images")

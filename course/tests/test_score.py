@@ -170,7 +170,7 @@ def test_code_that_ends_python_costs_the_tests_that_call_it(filled):
 
 def test_a_loop_without_an_end_is_given_up(filled, monkeypatch):
     """And where it was is said."""
-    monkeypatch.setattr(scoring, "PATIENCE", 15)
+    monkeypatch.setattr(scoring, "TIMEOUT", 15)
     change(filled, "lib/explore_latent_space.py", "    batches = [", "    while True:\n        pass\n    batches = [")
     rows = scoring.score(filled, seed=1).rows
     assert earned(rows)["1.3"] < 2 and earned(rows)["1.1"] == 4 and earned(rows)["3.2"] == 0

@@ -65,7 +65,7 @@ def test_corrections_come_and_the_work_stays(new, work):
     change(new, "lib/explore_latent_space.py", "# START TODO 1.3 ########################\n",
            "# START TODO 1.3 ########################\n    # Take care.\n")
     (new / "lib" / "brand_new.py").write_text("")
-    (new / "lib" / "watch_gan.py").unlink()
+    (new / "lib" / "monitor_gan.py").unlink()
     subprocess.check_call(["git", "add", "--all"], cwd=str(new))
     (work / "feedback.md").write_text("mine")
     (work / "submission.pdf").write_text("mine")
@@ -79,7 +79,7 @@ def test_corrections_come_and_the_work_stays(new, work):
         "docs/assignment.md is brought up to date", "lib/brand_new.py is new",
         "lib/explore_latent_space.py is brought up to date", "lib/loss_vae.py is brought up to date",
         "lib/model_vae.py is brought up to date", "tests/test_loss.py is brought up to date",
-        "lib/watch_gan.py is removed", f"7 files changed in {work}; the gaps are as they were"]
+        "lib/monitor_gan.py is removed", f"7 files changed in {work}; the gaps are as they were"]
     after, edition = contents(work), {name: data for name, (_, data) in handout.edition(new).items()}
     mine = {"feedback.md", "submission.pdf", "results_kl1.0/checkpoint.pt"}
     assert set(after) == set(edition) | mine
@@ -103,12 +103,12 @@ def test_given_code_that_was_changed_is_kept(new, work):
     """Beside the new one; in files with gaps, whose code may need it, in its place."""
     change(new, "tests/test_loss.py", '"""Task 1.2', '"""The task 1.2')
     change(new, LOSS, "A scalar, in nats", "One number, in nats")
-    (new / "lib" / "watch_gan.py").unlink()
+    (new / "lib" / "monitor_gan.py").unlink()
     subprocess.check_call(["git", "add", "--all"], cwd=str(new))
     change(work, "tests/test_loss.py", "import pytest", "import pytest  # mine")
     change(work, LOSS, "import torch\n", "import torch\nimport math\n")
     change(work, "lib/model_vae.py", "import torch\n", "import torch\nimport math\n")
-    change(work, "lib/watch_gan.py", "import", "import  ")
+    change(work, "lib/monitor_gan.py", "import", "import  ")
     (work / "tests" / "test_loss.py.mine").write_text("from an earlier update")
     (work / "README.md").write_text("my own")
     before = contents(work)

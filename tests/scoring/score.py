@@ -20,9 +20,9 @@ from tests.scoring.tasks import TASKS, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 START = 600                                         # seconds until the first test, for imports from a slow disk
-PATIENCE = 30                                       # and for one test, of which the slowest takes one
+TIMEOUT = 30                                       # and for one test, of which the slowest takes one
 OPTIONAL = "not filled in (optional)"
-LESS_PATIENCE = 10                                  # once a test has not ended
+SHORT_TIMEOUT = 10                                  # once a test has not ended
 
 
 class Row(NamedTuple):
@@ -51,7 +51,7 @@ def run_tests(folder: Path, seed: int) -> Results:
     environment["MPLBACKEND"] = "Agg"
     results: Results = {}
     left: List[str] = []
-    patience = PATIENCE
+    patience = TIMEOUT
     with tempfile.TemporaryDirectory() as scratch:
         report, output = Path(scratch) / "report.jsonl", Path(scratch) / "output.txt"
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--seed={seed}", f"--report={report}"]
@@ -74,7 +74,7 @@ def run_tests(folder: Path, seed: int) -> Results:
             if not ended:
                 busy = f"Your code was still busy after {patience} seconds{_place(said)}: a loop without an end?"
                 results.update({test: (task, busy) for test, (task, words) in results.items() if words == NOT_ENDED})
-                patience = LESS_PATIENCE
+                patience = SHORT_TIMEOUT
             before, left = len(left), [test for test, (_, words) in results.items() if words == NOT_RUN]
             if not left or len(left) == before:
                 return results

@@ -272,7 +272,7 @@ def cases(stock: Path) -> Iterator[Case]:
 def special_cases(good: Dict[str, Tensor]) -> Iterator[Case]:
     """Generators that pass a first look, but no pictures come out of them."""
     last, first = list(good)[-1], list(good)[0]
-    walk = READERS[-1]._replace(title="walk", flags=("--walk", "2"))
+    walk = READERS[-1]._replace(title="walk", flags=("--interpolate", "2"))
     for channels in 0, 2, 4, 5:
         for reader in (*READERS[-2:], walk):
             yield case(reader, f"{channels} channels", REFUSED, lambda path, channels=channels: torch.save(

@@ -25,7 +25,7 @@ ENVIRONMENTS = ({"COLUMNS": "1"}, {"COLUMNS": "0"}, {"COLUMNS": "-5"}, {"COLUMNS
 FRESH = ({"HOME": "/proc/nothing", "MPLCONFIGDIR": None, "XDG_CACHE_HOME": None, "XDG_CONFIG_HOME": None},
          {"HOME": None, "MPLCONFIGDIR": None}, {"MPLCONFIGDIR": "/nonexistent/deep"}, {"MPLCONFIGDIR": "/dev/null"})
 FFMPEGS = {"missing": "/nonexistent", "false": "/bin/false", "true": "/bin/true", "rubbish": "{cwd}/rubbish"}
-REMEDY = {DIFFUSION: "--no_video", GAN: "--no_images", SAMPLE: "--walk"}
+REMEDY = {DIFFUSION: "--no_video", GAN: "--no_images", SAMPLE: "--interpolate"}
 
 
 def torch_devices() -> List[str]:
@@ -93,7 +93,7 @@ def figure_cases() -> Iterator[Case]:
     """The pictures are the same, whatever the user's settings of matplotlib are."""
     def case(script, name, **more):
         pictures = {TRAIN: ("train_samples.png", "reconstruction_epoch_01.png", "loss_curves.png"),
-                    PLOT: ("latent_space.png",), GAN: ("training_pictures.png", "loss_curves.png", "nearest.png"),
+                    PLOT: ("latent_space.png",), GAN: ("training_images.png", "loss_curves.png", "nearest.png"),
                     SAMPLE: ("samples.png",), DIFFUSION: ("schedules.png",)}[script]
         reference = {PLOT: "plotted", SAMPLE: "sampled", DIFFUSION: "done/" + DIFFUSION[:-3]}.get(
             script, f"drawn/{script[:-3]}")
@@ -146,7 +146,7 @@ def ffmpeg_cases() -> Iterator[Case]:
         if script != SAMPLE:
             then = again(script, quiet=False, epochs=1, made=(RESULTS[script], *videos[script]),
                          check=same_as(script, f"drawn/{script[:-3]}"))
-        yield tiny(script, f"ffmpeg {name} {script[:-3]}", *(["--walk", "2"] if script == SAMPLE else []), quiet=False,
+        yield tiny(script, f"ffmpeg {name} {script[:-3]}", *(["--interpolate", "2"] if script == SAMPLE else []), quiet=False,
                    prepare=rubbish, words=(REMEDY[script],), status=NOT_DONE, then=then,
                    surroundings={"environment": {"IMAGEIO_FFMPEG_EXE": path}})
 

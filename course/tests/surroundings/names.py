@@ -118,13 +118,13 @@ def here_case(target: Target) -> Case:
 def video_case(script: str, name: str) -> Case:
     """The video stands in its place, and nowhere else."""
     videos = {DIFFUSION: [f"{Path(name).name}_{what}.mp4" for what in ("forward", "generation")],
-              GAN: [f"{name}/generated.mp4"], SAMPLE: [f"{name}/walk.mp4"]}[script]
+              GAN: [f"{name}/generated.mp4"], SAMPLE: [f"{name}/interpolation.mp4"]}[script]
 
     def check(cwd: Path) -> None:
         found = [path.relative_to(cwd).as_posix() for path in cwd.rglob("*.mp4")]
         assert sorted(found) == sorted(videos), f"videos: {ascii(found)}"
 
-    flags = [*TINY[script], f"--output_dir={name}", *(["--walk", "2"] if script == SAMPLE else [])]
+    flags = [*TINY[script], f"--output_dir={name}", *(["--interpolate", "2"] if script == SAMPLE else [])]
     needs = [f"{name}=gan"] if script == SAMPLE else NEEDS[script]
     return Case(f"video {script[:-3]} --output_dir={printable(name)}", script, flags,
                 (0, 2) if name in ODD else DONE, needs=needs, prepare=home, made=(first(name), *videos), check=check,

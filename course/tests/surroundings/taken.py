@@ -11,14 +11,14 @@ from lib.files import RECORD
 NAMES = {
     TRAIN: ("train_samples.png", "reconstruction_epoch_01.png", "reconstruction_epoch_notes.png", "prior_samples.png",
             "loss_curves.png", "latent_space.png", "metrics.csv", "checkpoint.pt", "samples.png"),
-    DIFFUSION: ("samples.png", "schedules.png", "loss_curves.png", "metrics.csv", "walk.mp4", "results_x_forward.mp4"),
-    GAN: ("training_pictures.png", "generated_000000.png", "generated_flowers.png", "generated.mp4", "generator.pt",
+    DIFFUSION: ("samples.png", "schedules.png", "loss_curves.png", "metrics.csv", "interpolation.mp4", "results_x_forward.mp4"),
+    GAN: ("training_images.png", "generated_000000.png", "generated_flowers.png", "generated.mp4", "generator.pt",
           "generator_mine.pt", "discriminator.pt", "nearest.png", "loss_curves.png", "metrics.csv", "samples.png",
-          "walk.mp4")}
+          "interpolation.mp4")}
 NOT_ITS_OWN = ("reconstruction_epoch_notes.png", "generated_flowers.png", "generator_mine.pt", "kl_comparison.png",
-               "results_x_forward.mp4", "notes.txt", "walk.mp4", ".hidden")
+               "results_x_forward.mp4", "notes.txt", "interpolation.mp4", ".hidden")
 READERS = {"samples.png": (SAMPLE, ()), "samples_nearest.png": (SAMPLE, ("--nearest", "pictures")),
-           "walk.mp4": (SAMPLE, ("--walk", "2")), "latent_space.png": (PLOT, ()),
+           "interpolation.mp4": (SAMPLE, ("--interpolate", "2")), "latent_space.png": (PLOT, ()),
            "kl_comparison.png": (PLOT, ("--compare", "1"))}
 HOW = ((), ("--resume",), ("--overwrite",))
 VIDEOS = ("results_diffusion_forward.mp4", "results_diffusion_generation.mp4")

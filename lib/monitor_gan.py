@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from lib.checkpoint import save_weights
-from lib.distances import picture_distances
-from lib.draw_gan import draw_nearest, draw_panels, save_progress_video
-from lib.image_folder import Pictures
+from lib.distances import image_distances
+from lib.draw_gan import save_nearest, save_panels, save_progress_video
+from lib.image_folder import Images
 from lib.pictures import save_curves, save_image_grid
 from lib.run import Run
-from lib.sample_gan import draw_noise, generate, ready
+from lib.sample_gan import sample_noise, generate, ready
 from lib.script import RunError
 
 FILES = ("training_pictures.png", f"generated_{6 * '[0-9]'}.png", "generated.mp4", "nearest.png",
@@ -69,7 +69,7 @@ def in_words(history: Sequence[Dict[str, float]], num_epochs: int) -> str:
 
 
 class Watch:
-    """Pictures and distances of a training, always of the same noise.
+    """Images and distances of a training, always of the same noise.
 
     Args:
         networks: by name: the generator, and the average of its weights if there is one.
@@ -77,10 +77,10 @@ class Watch:
         run: in whose folder the pictures go.
     """
 
-    def __init__(self, networks: Dict[str, nn.Module], pictures: Pictures, args: Any, run: Run) -> None:
+    def __init__(self, networks: Dict[str, nn.Module], pictures: Images, args: Any, run: Run) -> None:
         self.networks, self.pictures, self.args, self.run = networks, pictures, args, run
         self.steps = math.ceil(len(pictures) / args.batch_size)             # in an epoch
-        self.noise = draw_noise(min(len(pictures), MEASURED), args.latent_size, seed=args.seed)
+        self.noise = sample_noise(min(len(pictures), MEASURED), args.latent_size, seed=args.seed)
         chance = torch.Generator().manual_seed(args.seed)
 
         def some() -> Tensor:
@@ -89,7 +89,7 @@ class Watch:
 
         torch.manual_seed(args.seed)
         self.real = some()
-        self.floor = picture_distances(self.real, some())
+        self.floor = image_distances(self.real, some())
 
     def generate(self, noise: Tensor) -> Dict[str, Tensor]:
         return {name: generate(ready(network, self.args.latent_size), noise) for name, network in self.networks.items()}
@@ -112,13 +112,13 @@ class Watch:
             moment = f"epoch {math.ceil(step / self.steps)}, step {step}"
             panels = {f"{name}, {moment}": images for name, images in self.generate(self.noise[:64]).items()}
             with self.run.writing(f"generated_{step:06d}.png") as path:
-                draw_panels(panels, path)
+                save_panels(panels, path)
 
     def distances(self, epoch: int) -> Dict[str, float]:
         """The distances to the data, every so many epochs and at the end."""
         if epoch % self.args.evaluate_every and epoch != self.args.num_epochs:
             return {}
-        found = {name: picture_distances(images, self.real) for name, images in self.generate(self.noise).items()}
+        found = {name: image_distances(images, self.real) for name, images in self.generate(self.noise).items()}
         found["floor"] = self.floor
         return {f"{level}_{name}": value for name, values in found.items() for level, value in zip(LEVELS, values)}
 
@@ -143,7 +143,7 @@ class Watch:
         with self.run.writing("loss_curves.png") as path:
             save_curves(history, panels, path, labels)
         with self.run.writing("nearest.png") as path:
-            draw_nearest(list(self.generate(self.noise[:24]).values())[-1], self.pictures, path)
+            save_nearest(list(self.generate(self.noise[:24]).values())[-1], self.pictures, path)
         if self.args.video:
             self.make_video(len(history))
 
