@@ -2,8 +2,8 @@
 
     python run_diffusion_training.py                        # moons; results in results_diffusion/, two videos here
     python run_diffusion_training.py --dataset swiss_roll --output_dir results_swiss_roll
-    python run_diffusion_training.py --dataset cat.png --output_dir results_cat     # dark pixels are dense
-    python run_diffusion_training.py --resume               # go on after the last finished epoch of a stopped run
+    python run_diffusion_training.py --dataset cat.png --output_dir results_cat     # dark pixels get a high density
+    python run_diffusion_training.py --resume               # continue a stopped run after its last finished epoch
 """
 import sys
 
@@ -13,26 +13,28 @@ from lib.script import Parser, add_run_flags, file_name, integer, number, run_sc
 def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("--dataset", type=file_name, default="moons", metavar="NAME",
-                        help="moons, swiss_roll, circles, gaussians, checkerboard, pinwheel, spirals, or the path of a "
-                             "picture file (default: %(default)s)")
+                        help="moons, swiss_roll, circles, gaussians, checkerboard, pinwheel, spirals, or the path of "
+                             "an image file (default: %(default)s)")
     parser.add_argument("--n_samples", type=integer(2, 10 ** 7), default=100_000,
-                        help="points to train on (default: %(default)s)")
-    parser.add_argument("--epochs", type=integer(1), default=40,
-                        help="the learning rate falls to 0 over them (default: %(default)s)")
-    parser.add_argument("--diffusion_steps", type=integer(1, 10 ** 4), default=100, help="default: %(default)s")
+                        help="number of training points (default: %(default)s)")
+    parser.add_argument("--epochs", "--num_epochs", type=integer(1), default=40, metavar="N",
+                        help="number of epochs; the learning rate falls to 0 over them (default: %(default)s)")
+    parser.add_argument("--diffusion_steps", type=integer(1, 10 ** 4), default=100,
+                        help="number of timesteps (default: %(default)s)")
     parser.add_argument("--schedule", choices=("cosine", "linear"), default="cosine",
                         help="how the noise grows (default: %(default)s)")
-    parser.add_argument("--batch_size", type=integer(1), default=2048, help="points in a step (default: %(default)s)")
-    parser.add_argument("--learning_rate", type=number(0, above=True), default=1e-2,
-                        help="of Adam, at its highest (default: %(default)s)")
+    parser.add_argument("--batch_size", type=integer(1), default=2048, help="points per step (default: %(default)s)")
+    parser.add_argument("--learning_rate", "--lr", type=number(0, above=True), default=1e-2,
+                        help="peak learning rate of Adam (default: %(default)s)")
     parser.add_argument("--n_blocks", type=integer(1, 1000), default=8, help="hidden layers (default: %(default)s)")
     parser.add_argument("--n_units", type=integer(1, 10 ** 5), default=64,
                         help="units of each hidden layer (default: %(default)s)")
     parser.add_argument("--time_embedding", choices=("sinusoidal", "index"), default="sinusoidal",
-                        help="how the network is told the step (default: %(default)s)")
+                        help="how the network gets the timestep (default: %(default)s)")
     parser.add_argument("--evaluate_every", type=integer(1), default=20, metavar="EPOCHS",
-                        help="measure the distance to the data so often, and at the end (default: %(default)s)")
-    parser.add_argument("--no_video", action="store_true", help="make no videos")
+                        help="measure the distance to the data every EPOCHS epochs and at the end "
+                             "(default: %(default)s)")
+    parser.add_argument("--no_video", action="store_true", help="save no videos")
     parser.add_argument("--quiet", action="store_false", dest="verbose", help="print no line for each epoch")
     add_run_flags(parser, "results_diffusion")
     args = parser.parse_args()
@@ -43,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "--resume goes on after the last finished epoch"))
+    sys.exit(run_script(main, "--resume continues after the last finished epoch"))

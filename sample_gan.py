@@ -1,8 +1,8 @@
-"""Make pictures with a trained generator.
+"""Generate images with a trained generator.
 
     python sample_gan.py                                # of the run in results_gan/: samples.png, saved there
-    python sample_gan.py --temperature 0.5 --walk 6     # closer to the average picture; and a video from noise to noise
-    python sample_gan.py --checkpoint docs/gan_generator.pt     # the one that comes with the project, or any year's
+    python sample_gan.py --temperature 0.5 --interpolate 6      # closer to the average image; and a video
+    python sample_gan.py --checkpoint docs/gan_generator.pt     # the project's own, or one of an earlier year
     python sample_gan.py --nearest dataset_flowers_64px         # has it learned, or copied?
 """
 import sys
@@ -12,30 +12,33 @@ from lib.script import Parser, file_name, folder_name, integer, number, run_scri
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--checkpoint", type=file_name, metavar="FILE", help="of a run, or of a generator "
+    parser.add_argument("--checkpoint", type=file_name, metavar="FILE", help="checkpoint of a run, or of a generator "
                         "alone (default: that of the run in --output_dir)")
     parser.add_argument("--output_dir", type=folder_name, metavar="DIR",
-                        help="folder of the run, and of the pictures (default: results_gan)")
-    parser.add_argument("--num_images", type=integer(1, 1000), default=64, help="default: %(default)s")
+                        help="folder of the run, and for the images (default: results_gan)")
+    parser.add_argument("--num_images", type=integer(1, 1000), default=64, metavar="N",
+                        help="number of images (default: %(default)s)")
     parser.add_argument("--temperature", type=number(0, 100), default=1.0,
-                        help="variance T of the noise, which has mean 0 (default: %(default)s)")
+                        help="variance of the noise, which has mean 0 (default: %(default)s)")
     parser.add_argument("--seed", type=integer(0, 2 ** 32 - 1), default=0,
-                        help="the same seed gives the same pictures (default: %(default)s)")
-    parser.add_argument("--weights", choices=("average", "generator"), default="average",
-                        help="which ones, if the run has both (default: %(default)s)")
+                        help="random seed; the same seed gives the same images (default: %(default)s)")
+    parser.add_argument("--weights", choices=("ema", "generator", "average"), default="ema",
+                        help="which generator weights to load, if the checkpoint has both; average is an old name of "
+                             "ema (default: %(default)s)")
     parser.add_argument("--batch_norm", choices=("measured", "stored", "batch"), default="measured",
-                        help="where mean and variance come from: measured anew over 512 pictures; stored in the "
-                        "checkpoint; or each batch's own, as in training (default: %(default)s)")
-    parser.add_argument("--walk", type=integer(2, 100), metavar="N", help="make a video too: a walk from noise to "
-                        "noise, N of them and back to the first")
+                        help="mean and variance to use: measured again on 512 images, stored in the checkpoint, or "
+                             "each batch's own as in training (default: %(default)s)")
+    parser.add_argument("--interpolate", "--walk", type=integer(2, 100), metavar="N",
+                        help="also save a video that interpolates between N random latents and back to the first")
     parser.add_argument("--nearest", type=file_name, metavar="DIR",
-                        help="draw too, below the pictures, the nearest in this folder")
-    parser.add_argument("--skip_bad", action="store_true", help="leave out pictures of it that cannot be used")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+                        help="also save each image above its nearest neighbour from this folder")
+    parser.add_argument("--skip_bad", action="store_true", help="skip unreadable images in the --nearest folder")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: %(default)s)")
     args = parser.parse_args()
+    args.weights = "ema" if args.weights == "average" else args.weights
 
     from lib.sample_gan import run_sample_gan
-    say(f"made {', '.join(map(str, run_sample_gan(args)))}")
+    say(f"saved {', '.join(map(str, run_sample_gan(args)))}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Augmentation of what the discriminator sees (Zhao et al. 2020, https://arxiv.org/abs/2006.10738).
+"""DiffAugment: augmentation of everything that the discriminator sees (Zhao et al. 2020,
+https://arxiv.org/abs/2006.10738).
 
-From a few hundred pictures a discriminator soon knows each by heart, and what it then says teaches the generator
-nothing. Moved about, and with a part covered, they are harder to know. Generated pictures are changed in the same way:
-were only the real ones covered, the generator would learn to cover its own. And as the changes can be differentiated,
-the generator learns through them.
+With only a few hundred images, a discriminator soon memorises every one, and its feedback no longer teaches the
+generator anything. Random translations and cutouts make memorising harder. Generated images are augmented in the same
+way: if only real images had cutouts, the generator would learn to produce cutouts. And because the augmentations are
+differentiable, the generator learns through them.
 
 Shapes: B batch, C channels, H height, W width.
 """
@@ -13,10 +14,10 @@ from torch.nn import functional as F
 
 
 def translation(images: Tensor, pixels: int = 4) -> Tensor:
-    """Move each of B,C,H,W pictures by up to so many pixels; mirrored at its edge, it goes on where it would end."""
+    """Shift each of B,C,H,W images by up to `pixels` in both directions; reflection fills the border."""
     batch, channels, height, width = images.shape
     down, right = torch.randint(2 * pixels + 1, (2, batch, 1), device=images.device)
-    rows = down + torch.arange(height, device=images.device)                # B,H of the padded picture
+    rows = down + torch.arange(height, device=images.device)                # B,H of the padded image
     columns = right + torch.arange(width, device=images.device)             # B,W
     padded = F.pad(images, (pixels,) * 4, mode="reflect")
     place = rows[:, :, None] * padded.shape[3] + columns[:, None, :]        # B,H,W
@@ -25,7 +26,7 @@ def translation(images: Tensor, pixels: int = 4) -> Tensor:
 
 
 def cutout(images: Tensor) -> Tensor:
-    """Cover a square in each of B,C,H,W pictures with grey: half as high (17 of 32 pixels), its middle anywhere."""
+    """Mask a square in each of B,C,H,W images with grey: half as high (17 of 32 pixels), centred anywhere."""
     batch, _, height, width = images.shape
     row, column = torch.rand(2, batch, 1, device=images.device)
     rows, columns = (torch.arange(side, device=images.device) for side in (height, width))
@@ -35,10 +36,10 @@ def cutout(images: Tensor) -> Tensor:
 
 
 class DiffAugment(nn.Module):
-    """A discriminator that sees everything moved and in part covered, differently each time.
+    """A discriminator whose inputs are randomly translated and partly masked.
 
     Args:
-        discriminator: takes B,C,H,W pictures with values in [-1, 1], where 0 is grey.
+        discriminator: takes B,C,H,W images with values in [-1, 1], where 0 is grey.
     """
 
     def __init__(self, discriminator: nn.Module) -> None:
@@ -46,4 +47,5 @@ class DiffAugment(nn.Module):
         self.discriminator = discriminator
 
     def forward(self, images: Tensor) -> Tensor:
+        """Judge B,C,H,W images after augmenting them."""
         return self.discriminator(cutout(translation(images)))

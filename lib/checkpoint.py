@@ -1,8 +1,8 @@
-"""Checkpoints: read, checked whole, and only then used.
+"""Checkpoints: saving and loading them. A checkpoint is checked completely before any of it is used.
 
-A checkpoint is a dict of plain tensors, numbers and texts: "settings", the flags that the results depend on; "history",
-a dict of metrics for each finished epoch; "threads", of the CPU that computed it; and a state dict for each part, a
-network, an optimizer or a scheduler.
+A checkpoint is a dict of plain tensors, numbers and strings: "settings", the flags that the results depend on;
+"history", a dict of metrics for each finished epoch; "threads", the number of CPU threads; and a state dict for each
+part (a network, an optimizer or a scheduler).
 """
 import io
 import sys
@@ -18,103 +18,121 @@ from lib.files import write_file
 from lib.script import UserError
 
 CHECKPOINT = "checkpoint.pt"
-OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."     # how files of PyTorch before 1.6 begin
+OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."     # first bytes of files from PyTorch before 1.6
+RENAMED = {"average": "ema", "average_over": "ema_steps", "pictures": "images",     # names in older checkpoints
+           "swd_32_average": "swd_32_ema", "swd_16_average": "swd_16_ema"}
 Metrics = Dict[str, float]
 
 
 class Damaged(ValueError):
-    """What is wrong with a checkpoint, in words."""
+    """A checkpoint is damaged; the message says what is wrong."""
 
 
 def read_checkpoint(path: Union[str, Path], remedy: str = "") -> Any:
-    """Read what torch.save has written, onto the CPU: plain tensors, numbers and texts, nothing that could run code.
+    """Read a file that torch.save has written, onto the CPU: only tensors, numbers and strings, nothing that could run
+    code.
 
     Args:
-        remedy: what to do if the file is damaged.
+        remedy: what to do if the file is damaged, for the error message.
 
     Raises:
-        UserError: there is no such file, or it is damaged, or it is something else.
+        UserError: the file does not exist, is damaged, or is not a checkpoint.
     """
     try:
         if not Path(path).exists():
             raise UserError(f"there is no file {path}")
-        if not Path(path).is_file():                # a named pipe would be waited for without end
+        if not Path(path).is_file():                # reading a named pipe might never end
             raise UserError(f"{path} is not a file")
         data = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}")
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     is_old = data.startswith(OLD_FORMAT)
     try:
-        if not is_old and zipfile.ZipFile(io.BytesIO(data)).testzip():      # torch does not look at the checksums
+        if not is_old and zipfile.ZipFile(io.BytesIO(data)).testzip():      # torch does not verify the checksums
             raise zipfile.BadZipFile
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:                      # torch raises many kinds
         if "weights_only" in str(error) and not (is_old and "global" not in str(error).lower()):
-            raise UserError(f"{path} holds more than tensors and numbers and might run code: it was not loaded")
-        raise UserError(f"{path} is damaged, or is not a checkpoint{remedy}")
+            raise UserError(f"{path} contains more than tensors and numbers and might run code: it was not loaded"
+                            ) from error
+        raise UserError(f"{path} is damaged or is not a checkpoint{remedy}") from error
 
 
 def load_checkpoint(folder: Union[str, Path]) -> Dict[str, Any]:
     """Read the checkpoint of a run, and check its settings and its history.
 
     Raises:
-        UserError: there is none, or it is damaged, or it is something else.
+        UserError: there is no checkpoint, or it is damaged or something else.
     """
     path = Path(folder) / CHECKPOINT
     try:
         exists = path.exists()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}")
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     if not exists:
-        raise UserError(f"there is no trained model in {folder}: train it first")
-    checkpoint = read_checkpoint(path, ": train again, with --overwrite")
+        raise UserError(f"there is no trained model in {folder}: train one first")
+    checkpoint = read_checkpoint(path, ": train again with --overwrite")
     try:
-        _require(isinstance(checkpoint, dict), "not a dict")
+        _require(isinstance(checkpoint, dict), "it is not a dict")
         settings, history = checkpoint.get("settings"), checkpoint.get("history")
-        _require(isinstance(settings, dict) and isinstance(history, list), "no settings, or no history")
-        _require(all(type(key) is str and _is_plain(value) for key, value in settings.items()), "a setting")
-        _require(len(history) > 0, "an empty history")
+        _require(isinstance(settings, dict) and isinstance(history, list), "settings or history are missing")
+        _require(all(type(key) is str and _is_plain(value) for key, value in settings.items()), "an invalid setting")
+        _require(len(history) > 0, "its history is empty")
         for number, row in enumerate(history, 1):
             _require(isinstance(row, dict) and type(row.get("epoch")) is int and row["epoch"] == number
                      and all(type(key) is str and _is_number(value) for key, value in row.items()),
-                     f"the metrics of epoch {number}")
-        _require(type(checkpoint.get("threads", 1)) is int, "the number of threads")
+                     f"the metrics of epoch {number} are invalid")
+        _require(type(checkpoint.get("threads", 1)) is int, "the number of threads is invalid")
         parts = {name: value for name, value in checkpoint.items() if name not in ("settings", "history", "threads")}
-        _require(all(type(name) is str and isinstance(value, dict) for name, value in parts.items()), "a part")
+        _require(all(type(name) is str and isinstance(value, dict) for name, value in parts.items()), "an invalid part")
     except Damaged as error:
-        raise UserError(f"{path} is damaged, or is not the checkpoint of a run of this project ({error})")
-    return checkpoint
+        raise UserError(f"{path} is damaged or does not belong to a run of this project ({error})") from error
+    return _with_new_names({**checkpoint, "settings": _with_new_names(settings),
+                            "history": [_with_new_names(row) for row in history]})
+
+
+def _with_new_names(entries: Dict[str, Any]) -> Dict[str, Any]:
+    return {RENAMED.get(name, name): value for name, value in entries.items()}
 
 
 def check_history(history: Sequence[Metrics], names: Sequence[Collection[str]], folder: Union[str, Path]) -> None:
-    """Check which metrics there are.
+    """Check the names of the metrics of every epoch.
 
     Args:
         names: the sets of names that an epoch may have, without "epoch".
 
     Raises:
-        UserError: an epoch has others.
+        UserError: an epoch has other names.
     """
     for row in history:
         if not any(row.keys() - {"epoch"} == set(allowed) for allowed in names):
-            raise UserError(f"{Path(folder) / CHECKPOINT} is damaged, or of another run: the metrics of epoch "
-                            f"{row['epoch']} are not what this script measures")
+            raise UserError(f"{Path(folder) / CHECKPOINT} is damaged or belongs to another run: the metrics of "
+                            f"epoch {row['epoch']} are not those that this script measures")
+
+
+def save_checkpoint(folder: Union[str, Path], content: Dict[str, Any]) -> None:
+    """Save the checkpoint of a run. Raises RunError."""
+    _save(content, Path(folder) / CHECKPOINT)
 
 
 def save_weights(part: torch.nn.Module, path: Union[str, Path]) -> None:
-    """Save the weights of a module and nothing else, on the CPU."""
+    """Save only the weights of a module, on the CPU. Raises RunError."""
+    _save({name: value.cpu().contiguous() for name, value in part.state_dict().items()}, path)
+
+
+def _save(content: Dict[str, Any], path: Union[str, Path]) -> None:
     buffer = io.BytesIO()
-    torch.save({name: value.cpu().contiguous() for name, value in part.state_dict().items()}, buffer)
+    torch.save(content, buffer)
     write_file(path, buffer.getvalue())
 
 
 def load_parts(parts: Dict[str, Any], checkpoint: Dict[str, Any], folder: Union[str, Path]) -> None:
-    """Check the states of modules, optimizers and schedulers, all of them, then load them.
+    """Check the states of all modules, optimizers and schedulers, then load them.
 
     Raises:
-        UserError: a state is damaged, or of another model.
+        UserError: a state is damaged or belongs to another model.
     """
     for load in (False, True):
         for name, part in parts.items():
@@ -125,7 +143,7 @@ def load_part(part: Any, checkpoint: Dict[str, Any], name: str, folder: Union[st
     """Check checkpoint[name] and load it into part, a module, an optimizer or a scheduler.
 
     Raises:
-        UserError: the state is damaged, or of another model.
+        UserError: the state is damaged or belongs to another model.
     """
     try:
         _require(isinstance(checkpoint.get(name), dict), "it is missing")
@@ -140,12 +158,12 @@ def load_part(part: Any, checkpoint: Dict[str, Any], name: str, folder: Union[st
             part.load_state_dict(state)
     except Exception as error:                      # torch raises many kinds
         reason = f" ({error})" if isinstance(error, Damaged) else ""
-        raise UserError(f"{Path(folder) / CHECKPOINT} is damaged, or of another model: its '{name}' does not "
-                        f"fit{reason}")
+        raise UserError(f"{Path(folder) / CHECKPOINT} is damaged or belongs to another model: its '{name}' does not "
+                        f"fit{reason}") from error
 
 
 def check_weights(found: Dict[str, Any], expected: Dict[str, Tensor]) -> None:
-    """Compare a module's state with what it must look like. Raises Damaged."""
+    """Check a module's state: names, types, shapes and values. Raises Damaged."""
     _require(found.keys() == expected.keys(), "other names")
     for name, tensor in expected.items():
         check_tensor(found[name], name)
@@ -156,7 +174,7 @@ def check_weights(found: Dict[str, Any], expected: Dict[str, Tensor]) -> None:
 
 
 def check_tensor(value: Any, name: str) -> None:
-    """Check that this is an ordinary tensor of real and finite numbers. Raises Damaged."""
+    """Check that a value is an ordinary tensor of finite real numbers. Raises Damaged."""
     is_ordinary = type(value) in (Tensor, torch.nn.Parameter) and value.layout == torch.strided
     _require(is_ordinary and value.device.type == "cpu" and not value.is_quantized and not value.is_complex(),
              f"the type of {name}")
@@ -164,7 +182,7 @@ def check_tensor(value: Any, name: str) -> None:
 
 
 def _checked_optimizer(state: Dict[str, Any], optimizer: torch.optim.Optimizer) -> Dict[str, Any]:
-    """Return an optimizer's state with what depends on the device (fused and so on) as it is here."""
+    """Return an optimizer's state after checking it; options that depend on the device, like fused, come from here."""
     expected, groups = optimizer.state_dict()["param_groups"], state.get("param_groups")
     _require(isinstance(groups, list) and len(groups) == len(expected), "the groups of parameters")
     merged = []
@@ -192,8 +210,8 @@ def _checked_optimizer(state: Dict[str, Any], optimizer: torch.optim.Optimizer) 
 
 
 def _check_scheduler(found: Dict[str, Any], expected: Dict[str, Any]) -> None:
-    """Compare a scheduler's state with that of a new one, all but how far it has come. Raises Damaged."""
-    progress, optional = {"last_epoch", "_step_count", "_last_lr"}, {  # which ones there are depends on the version
+    """Compare a scheduler's state with that of a new one, except for its progress. Raises Damaged."""
+    progress, optional = {"last_epoch", "_step_count", "_last_lr"}, {  # only some versions have them
         "_get_lr_called_within_step", "_is_initial", "verbose"}
     _require(found.keys() - optional == expected.keys() - optional, "other names")
     for key in expected.keys() - progress - optional:
@@ -219,7 +237,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Return whether two are the same in type and value; a tuple may have become a list."""
+    """Return whether two values have the same type and value; a tuple equals a list."""
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return len(one) == len(other) and all(map(_equal, one, other))
     if isinstance(one, dict) and isinstance(other, dict):

@@ -1,4 +1,4 @@
-"""Handwritten digits: MNIST, or the small set that scikit-learn carries, where MNIST cannot be had."""
+"""Handwritten digits: MNIST, or scikit-learn's small dataset if MNIST is unavailable."""
 import gzip
 import hashlib
 import math
@@ -18,12 +18,14 @@ from torch.nn import functional as F
 from lib.files import write_file
 from lib.script import RunError, UserError, say
 
-TIMEOUT = 10                                       # seconds without a byte after which a server is given up
+TIMEOUT = 10                                        # give up on a server after this many seconds without data
 MAX_BYTES = 2 ** 27                                 # the largest file of MNIST has 47 MB
 
 
 class Digits(NamedTuple):
-    """A data set. Images are N,1,28,28 in uint8, 0 to 255: a quarter of the memory of floats; labels are N, 0 to 9."""
+    """A dataset. Images are N,1,28,28 in uint8, 0 to 255, which needs a quarter of the memory of floats; labels are N,
+    0 to 9.
+    """
     name: str
     train_images: Tensor
     train_labels: Tensor
@@ -32,14 +34,15 @@ class Digits(NamedTuple):
 
 
 class Batches:
-    """Mini-batches of a data set that lies in memory: much faster than a DataLoader that fetches image by image.
+    """Mini-batches of a dataset in memory: much faster than a DataLoader, which fetches image by image.
 
-    Iterating yields (images B,1,28,28 as floats in [0, 1], labels B), in a new order each time if shuffle is set.
+    Iterating yields (images B,1,28,28 as floats in [0, 1], labels B), with shuffle in a new order each time.
 
     Args:
         images, labels: as in Digits.
-        augment: changes a batch of images each time it is drawn.
-        passes: how often an epoch goes through the data.
+        shuffle: yield the images in random order.
+        augment: applied to every batch of images.
+        passes: number of passes over the data in one epoch.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, batch_size: int, shuffle: bool = False,
@@ -60,7 +63,7 @@ class Batches:
 
 
 def shift_and_rotate(images: Tensor, pixels: float = 0.5, degrees: float = 3) -> Tensor:
-    """Move each image of B,C,H,W by up to so many pixels and turn it by up to so many degrees."""
+    """Shift each of B,C,H,W images by up to `pixels` and rotate it by up to `degrees`, in both directions."""
     n, _, height, width = images.shape
     angle, dx, dy = (2 * torch.rand(3, n, device=images.device) - 1)
     angle = angle * math.radians(degrees)
@@ -71,45 +74,52 @@ def shift_and_rotate(images: Tensor, pixels: float = 0.5, degrees: float = 3) ->
 
 
 def load_digits(dataset: str = "auto", data_dir: Union[str, Path] = "data") -> Digits:
-    """Load a data set by name.
+    """Load a dataset by name.
 
     Args:
-        dataset: "mnist" takes MNIST from data_dir, or downloads it there; "digits" takes the 1,797 digits of
-            scikit-learn; "auto" takes the first if it can be had, else says why not and takes the second.
-        data_dir: the folder with MNIST/raw in it, as torchvision lays it out.
+        dataset: "mnist" reads MNIST from data_dir, or downloads it there; "digits" is scikit-learn's 1,797 digits;
+        "auto"
+            is MNIST if available, otherwise it prints the reason and is "digits".
+        data_dir: the folder that contains MNIST/raw, as torchvision lays it out.
 
     Raises:
-        UserError: there is no data set of this name, or the files in data_dir are damaged.
-        RunError: MNIST is insisted on, is not there and cannot be downloaded.
+        UserError: there is no dataset of this name, or the files in data_dir are damaged.
+        RunError: the dataset is "mnist", and MNIST is neither there nor can it be downloaded.
     """
     if dataset not in ("auto", "mnist", "digits"):
-        raise UserError(f"there is no data set {dataset}: choose auto, mnist or digits")
+        raise UserError(f"there is no dataset {dataset}: choose auto, mnist or digits")
     if dataset == "digits":
         return _load_sklearn_digits()
     raw = Path(data_dir) / "MNIST" / "raw"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")             # torchvision's are not about the digits
+        warnings.simplefilter("ignore")             # torchvision's do not concern the digits
         try:
             _get_mnist(raw)
         except (OSError, ValueError, HTTPException, RunError) as error:
             reason = f"MNIST is not in {raw} and could not be downloaded ({' '.join(str(error).split())})"
             if dataset == "mnist":
-                raise RunError(f"{reason}; --data_dir names a folder that holds it, and training with --dataset digits "
-                               "needs no network")
-            say(f"{reason}: training on the 1,797 digits of scikit-learn instead")
+                raise RunError(f"{reason}; --data_dir sets the folder to look in, and training with --dataset digits "
+                               "needs no network") from error
+            say(f"{reason}: training on scikit-learn's 1,797 digits instead")
             return _load_sklearn_digits()
         return _read_mnist(raw)
 
 
-def digit_loaders(digits: Digits, batch_size: int, device: Union[str, torch.device] = "cpu") -> Tuple[Batches, Batches]:
-    """The training batches, shuffled, and the test batches, in order.
+def make_train_loader(digits: Digits, batch_size: int, device: Union[str, torch.device] = "cpu") -> Batches:
+    """Return shuffled batches of the training images.
 
-    The 1,437 training images of scikit-learn are too few to learn a latent space from: an epoch goes through them 80
-    times, each time slightly shifted and turned, which makes it about twice as long as one of MNIST.
+    scikit-learn's 1,437 training images are too few to learn a latent space from, so one epoch passes over them 80
+    times with small random shifts and rotations. That takes about twice as long as an epoch of MNIST.
     """
-    tensors = [tensor.to(device) for tensor in digits[1:]]
-    more = {} if digits.name == "mnist" else {"augment": shift_and_rotate, "passes": 80}
-    return Batches(*tensors[:2], batch_size, shuffle=True, **more), Batches(*tensors[2:], batch_size=1000)
+    images, labels = digits.train_images.to(device), digits.train_labels.to(device)
+    if digits.name == "mnist":
+        return Batches(images, labels, batch_size, shuffle=True)
+    return Batches(images, labels, batch_size, shuffle=True, augment=shift_and_rotate, passes=80)
+
+
+def make_test_loader(digits: Digits, device: Union[str, torch.device] = "cpu") -> Batches:
+    """Return batches of the test images, in order."""
+    return Batches(digits.test_images.to(device), digits.test_labels.to(device), batch_size=1000)
 
 
 def _load_sklearn_digits() -> Digits:
@@ -125,14 +135,14 @@ def _load_sklearn_digits() -> Digits:
 
 
 def _mnist_files(raw: Path) -> Iterator[Tuple[Path, str, str]]:
-    """Each file of MNIST: where it lies unpacked, and the name and the MD5 sum of what the servers have."""
+    """Yield for each file of MNIST its unpacked path, and the name and MD5 checksum of its archive on the servers."""
     from torchvision.datasets import MNIST
     for archive, md5 in MNIST.resources:
         yield raw / archive.replace(".gz", ""), archive, md5
 
 
 def _get_mnist(raw: Path) -> None:
-    """Unpack the files that raw holds only as archives, and download those that it lacks.
+    """Unpack files of which raw contains only the archive, and download missing ones.
 
     Raises:
         OSError, ValueError, HTTPException, RunError: a file cannot be downloaded or written.
@@ -140,12 +150,12 @@ def _get_mnist(raw: Path) -> None:
     for folder in (raw, *raw.parents):
         if os.path.lexists(folder) and not os.path.isdir(folder):
             raise RunError(f"{folder} is not a folder")
-    missing = [entry for entry in _mnist_files(raw) if not os.path.lexists(entry[0])]      # links are the user's, too
+    missing = [entry for entry in _mnist_files(raw) if not os.path.lexists(entry[0])]      # lexists: keep broken links
     _download_mnist(raw, [(path, archive, md5) for path, archive, md5 in missing if not _unpack(raw / archive, path)])
 
 
 def _unpack(archive: Path, path: Path) -> bool:
-    """Unpack an archive and return True, if there is one and it is not damaged."""
+    """Unpack an archive, and return whether there was an undamaged one."""
     if not os.path.isfile(archive):
         return False
     try:
@@ -162,15 +172,15 @@ def _unpack(archive: Path, path: Path) -> bool:
 
 
 def _is_whole(data: bytes, dims: int) -> bool:
-    """Whether these are bytes in an array of so many dimensions, in the format of MNIST."""
+    """Return whether this is an array of bytes with `dims` dimensions in MNIST's file format."""
     shape = [int.from_bytes(data[4 * i:4 * i + 4], "big") for i in range(1, dims + 1)]
     return data[:4] == bytes((0, 0, 8, dims)) and len(data) == 4 + 4 * dims + math.prod(shape)
 
 
 def _download_mnist(raw: Path, missing: Sequence[Tuple[Path, str, str]]) -> None:
-    """Download files from torchvision's list of servers, verified and unpacked.
+    """Download files from torchvision's list of servers, verify and unpack them.
 
-    torchvision's own download would wait for a silent server for ever.
+    torchvision's own download has no timeout and may hang.
     """
     from torchvision.datasets import MNIST
     if missing:
@@ -181,12 +191,11 @@ def _download_mnist(raw: Path, missing: Sequence[Tuple[Path, str, str]]) -> None
                 with urlopen(server + archive, timeout=TIMEOUT) as response:
                     data = response.read()
                 if hashlib.md5(data).hexdigest() != md5:
-                    raise ValueError(f"{server + archive} came damaged, its checksum is wrong")
+                    raise ValueError(f"{server + archive} arrived damaged: its checksum is wrong")
                 break
             except (OSError, ValueError, HTTPException) as error:
-                failure = error
-        else:
-            raise failure
+                if server == MNIST.mirrors[-1]:
+                    raise error
         raw.mkdir(parents=True, exist_ok=True)
         write_file(path, gzip.decompress(data))
 
@@ -196,7 +205,7 @@ def _read_mnist(raw: Path) -> Digits:
                                                 for path, archive, _ in _mnist_files(raw))
     shapes = {part.shape[1:] for part in (images, test_images)}
     if not (len(images) == len(labels) > 0 and len(test_images) == len(test_labels) > 0 and shapes == {(28, 28)}):
-        raise UserError(f"the files in {raw} do not belong together: delete them all, and they are downloaded anew")
+        raise UserError(f"the files in {raw} do not match each other; delete them and they will be downloaded again")
     return Digits("mnist", images.unsqueeze(1), labels, test_images.unsqueeze(1), test_labels)
 
 
@@ -204,23 +213,24 @@ def _read_file(path: Path, archive: Path) -> Tensor:
     """Read one file of MNIST: N,28,28 in uint8, or N in int64.
 
     Raises:
-        UserError: it cannot be read, is damaged, or has labels that are no digits.
+        UserError: the file cannot be read, is damaged, or its labels are not digits.
     """
-    packed = f"unpacked from {archive.name} or " if os.path.lexists(archive) else ""
+    unpacked = f"unpacked from {archive.name} or " if os.path.lexists(archive) else ""
     if not os.path.isfile(path):
-        raise UserError(f"{path} is not a file, or is a broken link: remove it, and it is {packed}downloaded anew")
+        raise UserError(f"{path} is not a file or is a broken link; delete it and it will be {unpacked}downloaded "
+                        "again")
     try:
-        if os.path.getsize(path) > MAX_BYTES:       # would fill the memory
+        if os.path.getsize(path) > MAX_BYTES:       # it might not fit into memory
             raise ValueError
         tensor = _read_tensor(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}")
-    except Exception:                               # torchvision raises many kinds
-        raise UserError(f"{path} is cut short, or not the file that its name says: delete it, and it is "
-                        f"{packed}downloaded anew")
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:                      # torchvision raises many kinds
+        raise UserError(f"{path} is truncated or not a valid MNIST file; delete it and it will be {unpacked}downloaded "
+                        "again") from error
     if "labels" in path.name and len(tensor) and tensor.max() > 9:
-        raise UserError(f"{path} has labels up to {int(tensor.max())}, so it is damaged or belongs to another dataset: "
-                        f"delete it{f' and {archive.name}' if packed else ''}, and it is downloaded anew")
+        raise UserError(f"{path} has labels up to {int(tensor.max())}, so it is damaged or belongs to another dataset; "
+                        f"delete it{f' and {archive.name}' if unpacked else ''} and it will be downloaded again")
     return tensor
 
 
@@ -228,7 +238,7 @@ def _read_tensor(path: Path) -> Tensor:
     from torchvision.datasets.mnist import read_image_file, read_label_file
     with open(path, "rb") as file:
         is_packed = file.read(2) == b"\x1f\x8b"
-    if is_packed:                                   # under the name of the unpacked file
+    if is_packed:                                   # despite its name
         with TemporaryDirectory() as folder:
             unpacked = Path(folder) / path.name
             if _unpack(path, unpacked):

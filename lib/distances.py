@@ -1,5 +1,5 @@
-"""How far two sets of points are from each other, as densities. Even two samples of one density differ: what a
-model reaches has to be read beside the floor, the distance between two samples of the data.
+"""Distances between two samples. Two samples of the same density differ too, so compare a model's distance with the
+noise floor: the distance between two samples of the data.
 """
 from typing import Tuple
 
@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-POINTS = 20_000                                     # a side, so that distances can be compared: they depend on it
+POINTS = 20_000                                     # of each sample: distances depend on it, so it is always the same
 
 
 def sliced_wasserstein(x: Tensor, y: Tensor, directions: int = 256) -> float:
-    """The sliced Wasserstein distance of two samples (Rabin et al. 2011): the mean over random directions of the
-    1-D Wasserstein distance along them, which is the mean difference of the sorted projections.
+    """Return the sliced Wasserstein distance of two samples (Rabin et al. 2011).
+
+    It is the mean, over random directions, of the 1-D Wasserstein distance along them, which is the mean difference of
+    the sorted projections.
 
     Args:
-        x, y: N,F points, as many of the one as of the other.
-        directions: number of directions, the same ones in each call.
+        x, y: N,F points, equally many.
+        directions: number of directions; every call uses the same ones.
 
     Returns:
         The distance, in the unit of the points.
@@ -29,11 +31,13 @@ def sliced_wasserstein(x: Tensor, y: Tensor, directions: int = 256) -> float:
 
 
 def energy_distance(x: Tensor, y: Tensor, points: int = 4000) -> float:
-    """The energy distance 2 E|X - Y| - E|X - X'| - E|Y - Y'| of two samples (Székely & Rizzo 2013), without bias:
-    between samples of the same density it may well be below 0.
+    """Return the energy distance 2 E|X - Y| - E|X - X'| - E|Y - Y'| of two samples (Székely & Rizzo 2013).
+
+    The estimate is unbiased, so it may be below 0 for two samples of the same density.
 
     Args:
-        x, y: N,F points, of which the first so many are taken, as each is compared with each.
+        x, y: N,F points.
+        points: number of points to use of each, because every point is compared with every other one.
 
     Returns:
         The distance, in the unit of the points.
@@ -46,31 +50,36 @@ def energy_distance(x: Tensor, y: Tensor, points: int = 4000) -> float:
     return 2 * mean_distance(x, y) - n / (n - 1) * mean_distance(x, x) - m / (m - 1) * mean_distance(y, y)
 
 
-def patches(images: Tensor, generator: torch.Generator, per_image: int = 64, size: int = 7) -> Tensor:
-    """Random patches of N,C,H,W pictures, each channel scaled to mean 0 and variance 1: N*per_image,C*size*size."""
+def sample_patches(images: Tensor, generator: torch.Generator, per_image: int = 64, size: int = 7) -> Tensor:
+    """Return random patches of N,C,H,W images, each channel normalized to mean 0 and variance 1.
+
+    Returns:
+        N*per_image,C*size*size
+    """
     windows = images.unfold(2, size, 1).unfold(3, size, 1)          # N,C,rows,columns,size,size: a view
     row, column = (torch.randint(end, (len(images), per_image), generator=generator) for end in windows.shape[2:4])
-    found = windows[torch.arange(len(images))[:, None], :, row, column].flatten(0, 1)       # N*per_image,C,size,size
-    found = found - found.mean((0, 2, 3), keepdim=True)
-    return (found / found.std((0, 2, 3), keepdim=True).clamp_min(1e-6)).flatten(1)     # all one colour has no variance
+    patches = windows[torch.arange(len(images))[:, None], :, row, column].flatten(0, 1)     # N*per_image,C,size,size
+    patches = patches - patches.mean((0, 2, 3), keepdim=True)
+    return (patches / patches.std((0, 2, 3), keepdim=True).clamp_min(1e-6)).flatten(1)      # a flat color has std 0
 
 
 def image_distances(x: Tensor, y: Tensor) -> Tuple[float, float]:
-    """Sliced Wasserstein distances of two sets of pictures (Karras et al. 2018, https://arxiv.org/abs/1710.10196).
+    """Return sliced Wasserstein distances of two sets of images (Karras et al. 2018, https://arxiv.org/abs/1710.10196).
 
-    A Laplacian pyramid parts a picture into the details of its full size and what is left at half of it. On both levels
-    the 7 by 7 patches of the two sets are compared: are textures, edges and shapes as frequent here as there? It needs
-    no network that was trained on other pictures, and a few hundred pictures are enough.
+    A Laplacian pyramid splits an image into the details at full size and the rest at half size. At both levels, the
+    7 by 7 patches of the two sets are compared: are textures, edges and shapes equally frequent in both? This needs no
+    network trained on other images, and a few hundred images are enough.
 
     Args:
-        x, y: N,C,H,W pictures, as many of the one as of the other.
+        x, y: N,C,H,W images, equally many.
 
     Returns:
-        The distance of the details and that of the half size, in thousandths, as the paper has them.
+        The distance of the details and that of the half size, times 1000 as in the paper.
     """
     generator, levels = torch.Generator().manual_seed(0), []
     for images in (x.cpu(), y.cpu()):
         half = F.avg_pool2d(images, 2)
         levels.append((images - F.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False), half))
-    details, half = (1000 * sliced_wasserstein(patches(a, generator), patches(b, generator)) for a, b in zip(*levels))
-    return details, half
+    details, half_size = (1000 * sliced_wasserstein(sample_patches(a, generator), sample_patches(b, generator))
+                          for a, b in zip(*levels))
+    return details, half_size

@@ -1,8 +1,10 @@
-"""Pictures and videos of the diffusion model. They show densities: 100,000 points drawn one over the other would only
-show where there are any.
+"""Figures and videos of points in the plane, and of noise schedules. They show densities, because 100,000 overplotted
+points would only show where there is at least one.
+
+Shapes: N points, T diffusion steps.
 """
 from pathlib import Path
-from typing import Sequence, Tuple, Union
+from typing import Callable, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -12,15 +14,14 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from lib.pictures import COLORS, save_animation, save_figure
-from lib.utils import SCHEDULES, add_noise
 
-LIMIT, CELLS = 3.0, 180                             # the square that is shown reaches from -LIMIT to LIMIT
+LIMIT, CELLS = 3.0, 180                             # the figures show the square from -LIMIT to LIMIT
 BLUR = np.exp(-np.subtract.outer(range(CELLS), range(CELLS)) ** 2 / (2 * 1.5 ** 2))    # a Gaussian of 1.5 cells
-FRAMES = 120                                        # of a video, at most, and without those that hold its ends
+FRAMES = 120                                        # of a video, at most, not counting repeated first and last frames
 
 
-def density(points: Union[np.ndarray, Tensor]) -> np.ndarray:
-    """A smoothed histogram, scaled to its highest values.
+def smooth_histogram(points: Union[np.ndarray, Tensor]) -> np.ndarray:
+    """Return a smoothed histogram, scaled to its highest values.
 
     Args:
         points: N,2
@@ -29,101 +30,103 @@ def density(points: Union[np.ndarray, Tensor]) -> np.ndarray:
         CELLS,CELLS array in [0, 1]; the first row is at the bottom.
     """
     column, row = (np.asarray(points).T + LIMIT) * (CELLS / (2 * LIMIT))
-    seen = (column >= 0) & (column < CELLS) & (row >= 0) & (row < CELLS)
-    cell = row[seen].astype(int) * CELLS + column[seen].astype(int)
+    inside = (column >= 0) & (column < CELLS) & (row >= 0) & (row < CELLS)
+    cell = row[inside].astype(int) * CELLS + column[inside].astype(int)
     counts = np.bincount(cell, minlength=CELLS * CELLS).reshape(CELLS, CELLS)
     smooth = BLUR @ counts.astype(float) @ BLUR
-    return np.sqrt(np.clip(smooth / max(np.quantile(smooth, 0.998), 1e-9), 0, 1))   # the root lifts what is faint
+    return np.sqrt(np.clip(smooth / max(np.quantile(smooth, 0.998), 1e-9), 0, 1))   # the root brightens faint regions
 
 
-def _show(axes: Axes, points: Union[np.ndarray, Tensor], title: str) -> AxesImage:
-    image = axes.imshow(density(points), origin="lower", extent=[-LIMIT, LIMIT] * 2, cmap="magma", vmin=0, vmax=1,
-                        interpolation="bilinear")
+def draw_density(axes: Axes, points: Union[np.ndarray, Tensor], title: str) -> AxesImage:
+    """Draw the density of N,2 points."""
+    image = axes.imshow(smooth_histogram(points), origin="lower", extent=(-LIMIT, LIMIT, -LIMIT, LIMIT), cmap="magma",
+                        vmin=0, vmax=1, interpolation="bilinear")
     axes.set(title=title, xlabel="$x_1$", ylabel="$x_2$")
     return image
 
 
-def save_comparison(generated: Tensor, data: np.ndarray, distances: str, path: Path) -> None:
-    """Draw generated beside true points, N,2 each. distances: what the figure says about them."""
+def save_comparison(generated: Tensor, data: np.ndarray, title: str, path: Path) -> None:
+    """Save a figure of generated points next to true ones, N,2 each."""
     figure = Figure(figsize=(10, 5.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _show(left, generated, f"generated: {len(generated):,} points")
-    _show(right, data, f"data: {len(data):,} points")
-    figure.suptitle(distances, fontsize=10)
+    draw_density(left, generated, f"generated: {len(generated):,} points")
+    draw_density(right, data, f"data: {len(data):,} points")
+    figure.suptitle(title, fontsize=10)
     save_figure(figure, path, dpi=120)
 
 
-def save_schedules(diffusion_steps: int, path: Path) -> None:
-    """Draw how much of the data each schedule leaves after each step, and beta."""
+def save_schedules(schedules: Dict[str, Tuple[Tensor, Tensor, Tensor]], path: Path) -> None:
+    """Save a figure that compares schedules.
+
+    Args:
+        schedules: baralphas, alphas and betas, T each, by name.
+    """
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for (name, schedule), color, style in zip(SCHEDULES.items(), COLORS, ("-", "--")):
-        baralphas, _, betas = schedule(diffusion_steps)
+    for (name, (baralphas, _, betas)), color, style in zip(schedules.items(), COLORS, ("-", "--")):
         left.plot(baralphas, style, color=color, label=f"{name}, at the end {baralphas[-1]:.2g}")
         right.plot(betas, style, color=color, label=name)
-    left.set(title="what is left of the data's variance", xlabel="step t", ylabel=r"$\bar\alpha_t$")
-    right.set(title="what each step adds to the noise", xlabel="step t", ylabel=r"$\beta_t$", yscale="log")
+    left.set(title="share of the data's variance that is left", xlabel="timestep t", ylabel=r"$\bar\alpha_t$")
+    right.set(title="noise added at each timestep", xlabel="timestep t", ylabel=r"$\beta_t$", yscale="log")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend()
     save_figure(figure, path, dpi=120)
 
 
-def frame_timesteps(diffusion_steps: int) -> Sequence[int]:
-    """The steps that a video shows, from 0 to T - 1: all, or FRAMES of them."""
+def frame_timesteps(diffusion_steps: int) -> List[int]:
+    """Return the timesteps that a video shows, from 0 to T - 1: all of them, or FRAMES evenly spaced ones."""
     return np.linspace(0, diffusion_steps - 1, min(diffusion_steps, FRAMES)).round().astype(int).tolist()
 
 
-def save_forward_video(data: np.ndarray, baralphas: Tensor, path: Path) -> None:
-    """A video from the data to noise, with the shares of both beside it.
+def save_forward_video(data: Tensor, noisy: Callable[[int], Tensor], baralphas: Tensor, path: Path) -> None:
+    """Save a video of the forward process, next to the shares of data and noise.
 
     Args:
-        data: N,2 points.
+        data: N,2 points x_0.
+        noisy: returns N,2 points x_t for a timestep t.
         baralphas: T, of the schedule.
     """
     figure = Figure(figsize=(9.6, 5.12), layout="constrained")
     left, right = figure.subplots(1, 2)
-    image = _show(left, data, "forward diffusion")
+    image = draw_density(left, data, "forward process")
     right.plot(torch.sqrt(baralphas), color=COLORS[0], label=r"data: $\sqrt{\bar\alpha_t}$")
     right.plot(torch.sqrt(1 - baralphas), "--", color=COLORS[2], label=r"noise: $\sqrt{1 - \bar\alpha_t}$")
-    right.set(title="what $x_t$ is made of", xlabel="step t", ylim=(-0.02, 1.02))
+    right.set(title="shares of data and noise in $x_t$", xlabel="timestep t", ylim=(-0.02, 1.02))
     right.set_box_aspect(1)
     right.legend(loc="lower center")
     line = right.axvline(0, color="black", linewidth=1)
     label = left.text(0.03, 0.97, "", transform=left.transAxes, color="white", va="top", family="monospace")
-    batch, seed = torch.from_numpy(data), int(torch.randint(2 ** 31, ()))
 
-    def update(t: int) -> None:
+    def show(t: int) -> None:                       # -1: before the first timestep
         if t >= 0:
-            torch.manual_seed(seed)                 # each point keeps its noise: it moves and does not flicker
-            image.set_data(density(add_noise(batch, t, baralphas)[0]))
+            image.set_data(smooth_histogram(noisy(t)))
         line.set_xdata([max(t, 0)] * 2)
-        label.set_text(f"step {t:4d} of 0 to {len(baralphas) - 1}" if t >= 0 else "data")
+        label.set_text(f"timestep {t:4d} of 0 to {len(baralphas) - 1}" if t >= 0 else "data")
 
-    steps = [-1, *frame_timesteps(len(baralphas))]
-    save_animation(figure, [image, line, label], [lambda t=t: update(t) for t in steps], path)
+    timesteps = [-1, *frame_timesteps(len(baralphas))]
+    save_animation(figure, [image, line, label], [lambda t=t: show(t) for t in timesteps], path)
 
 
-def save_generation_video(path_of_points: Tensor, steps: Sequence[int], samples: Tensor, data: np.ndarray, path: Path
+def save_generation_video(points: Tensor, timesteps: Sequence[int], samples: Tensor, data: np.ndarray, path: Path
                           ) -> None:
-    """A video from noise to generated points, with the true density beside it.
+    """Save a video from noise to generated points, next to the true density.
 
     Args:
-        path_of_points: len(steps),N,2 points on entering each of the steps.
+        points: len(timesteps),N,2 points at each of the timesteps.
         samples: N,2 generated points.
         data: N,2 true points.
     """
     figure = Figure(figsize=(9.6, 5.12), layout="constrained")
     left, right = figure.subplots(1, 2)
-    image = _show(left, samples, "generation")
-    _show(right, data, "data")
+    image = draw_density(left, samples, "generation")
+    draw_density(right, data, "data")
     label = left.text(0.03, 0.97, "", transform=left.transAxes, color="white", va="top", family="monospace")
 
-    def update(points: Tensor, text: str) -> None:
-        image.set_data(density(points))
+    def show(frame: Tensor, text: str) -> None:
+        image.set_data(smooth_histogram(frame))
         label.set_text(text)
 
-    frames: Sequence[Tuple[Tensor, str]] = [
-        (points, f"step {t:4d} of {max(steps)} to 0") for points, t in zip(path_of_points, steps)]
-    save_animation(figure, [image, label],
-                   [lambda f=f: update(*f) for f in [*frames, (samples, "generated")]], path)
+    frames = [(x_t, f"timestep {t:4d} of {max(timesteps)} to 0") for x_t, t in zip(points, timesteps)]
+    frames.append((samples, "generated"))
+    save_animation(figure, [image, label], [lambda frame=frame: show(*frame) for frame in frames], path)

@@ -1,31 +1,29 @@
-"""What a VAE has learned: where it encodes images, and what it decodes from every place of its latent space."""
+"""Exploring the latent space of a trained VAE: where it encodes images, and what it decodes from every point."""
 from pathlib import Path
 from typing import Any, Dict, Iterable, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
-from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from lib.checkpoint import CHECKPOINT, check_history, load_checkpoint, load_part
-from lib.digits import digit_loaders, load_digits
+from lib.digits import load_digits, make_test_loader
+from lib.draw_vae import draw_classes, draw_decoded_grid, draw_encoded_images
 from lib.files import Folder
-from lib.pictures import COLORS, save_figure
+from lib.pictures import save_figure
 from lib.run import choose_device
 from lib.script import UserError
 
 SCRIPT = "plot_latent_space"
 Device = Union[str, torch.device]
-CLASS_COLORS = [COLORS[i] for i in (3, 7, 5, 0, 2, 1, 6, 8, 4, 9)]      # 3, 5, 8 and 4, 7, 9 lie close: unlike colours
 
 
 @torch.no_grad()
 def get_mu_logvar(model: nn.Module, test_loader: Iterable[Tuple[Tensor, Tensor]], device: Device = "cpu"
                   ) -> Tuple[Tensor, Tensor]:
-    """Encode a whole data set.
+    """Encode a whole dataset.
 
     Args:
         model: a VAE.
@@ -35,9 +33,8 @@ def get_mu_logvar(model: nn.Module, test_loader: Iterable[Tuple[Tensor, Tensor]]
         mu, logvar: N,L each, for the N images in the loader's order.
     """
     # START TODO 1.3 ########################
-    # Switch the model to evaluation mode. Go through the loader, move each batch of images to the device and
-    # encode it. Put the batches of mu, and those of logvar, one after the other in one tensor each, and return
-    # the two.
+    # Switch the model to evaluation mode. Iterate over the loader, move each batch of images to the device and encode
+    # it. Concatenate the batches of mu to one tensor and those of logvar to another, and return both.
     # BEGIN SOLUTION
     model.eval()
     batches = [model.encode(images.to(device)) for images, _ in test_loader]
@@ -52,7 +49,7 @@ def sample_on_grid(model: nn.Module, latent0_min: float, latent0_max: float, lat
                    grid_size: int, device: Device = "cpu") -> Tuple[np.ndarray, np.ndarray]:
     """Decode the points of a regular grid over a rectangle of the latent space.
 
-    Along each latent the grid has grid_size values, from its minimum to its maximum, both included.
+    The grid has grid_size values of each latent, from its minimum to its maximum, both included.
 
     Args:
         model: a VAE with two latents.
@@ -62,13 +59,13 @@ def sample_on_grid(model: nn.Module, latent0_min: float, latent0_max: float, lat
 
     Returns:
         images: grid,grid,C,H,W array; images[i, j] is decoded from the i-th value of latent 0 and the j-th of latent 1.
-        step_size: array of 2, the distance of neighbouring values of latent 0 and of latent 1.
+        step_size: array of 2, the distance between neighbouring values of latent 0 and of latent 1.
     """
     # START TODO 1.3 ########################
-    # Make the grid_size values of each latent, evenly spaced, and the distance between two of them. Combine
-    # every value of latent 0 with every value of latent 1 to latents of shape grid*grid,2 (in float32, on the
-    # device), the value of latent 1 changing fastest. Decode them, and return the images as a numpy array of
-    # shape grid,grid,C,H,W with the two step sizes.
+    # Compute grid_size evenly spaced values of each latent, and the distance between neighbouring values. Combine every
+    # value of latent 0 with every value of latent 1 to latents of shape grid*grid,2 (in float32, on the device), so
+    # that latent 1 changes fastest. Decode them, and return the images as a numpy array of shape grid,grid,C,H,W
+    # together with the two step sizes.
     # BEGIN SOLUTION
     values0 = torch.linspace(latent0_min, latent0_max, grid_size)
     values1 = torch.linspace(latent1_min, latent1_max, grid_size)
@@ -82,13 +79,13 @@ def sample_on_grid(model: nn.Module, latent0_min: float, latent0_max: float, lat
 
 def plot_latent_space(model: nn.Module, test_loader: Iterable[Tuple[Tensor, Tensor]], device: Device = "cpu",
                       grid_size: int = 20, figure: Optional[Figure] = None) -> Figure:
-    """Draw the decoded latent space and, beside it, the encoded data set.
+    """Draw the decoded latent space next to the encoded dataset.
 
     Args:
         model: a VAE with two latents.
         test_loader: yields (images B,C,H,W, labels B).
-        grid_size: decoded images in each direction.
-        figure: where to draw; a new one if not given.
+        grid_size: number of decoded images in each direction.
+        figure: to draw on; by default a new one.
 
     Returns:
         The figure.
@@ -107,48 +104,27 @@ def draw_latent_space(left: Axes, right: Axes, model: nn.Module, test_loader: It
         mu, sigma: N,2 arrays, the encoded means and standard deviations.
     """
     model.eval()
-    mu, logvar = (tensor.cpu().numpy() for tensor in get_mu_logvar(model, test_loader, device))
+    batches = list(test_loader)                     # one pass gives images and labels in the same order
+    mu, logvar = (tensor.cpu().numpy() for tensor in get_mu_logvar(model, batches, device))
+    labels = torch.cat([labels for _, labels in batches]).cpu().numpy()
     with np.errstate(over="ignore"):
         sigma = np.sqrt(np.exp(logvar))
     if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
-        raise UserError("the model encodes images into numbers that are not finite: its weights are damaged or far too "
-                        "large")
-    labels = np.concatenate([labels.cpu().numpy() for _, labels in test_loader])
-    # The rectangle holds the codes with their uncertainty, without the outermost hundredth.
+        raise UserError("the model's encodings are not finite numbers: its weights are damaged or far too large")
+    # The grid covers the encodings with their uncertainty, except for the outermost hundredth.
     low, high = np.quantile(mu - sigma, 0.01, axis=0), np.quantile(mu + sigma, 0.99, axis=0)
-
     images, step = sample_on_grid(model, low[0], high[0], low[1], high[1], grid_size, device)
-    # rows from the largest latent 1 down, columns from the smallest latent 0 up
-    canvas = images[:, ::-1, 0].transpose(1, 2, 0, 3).reshape(grid_size * images.shape[3], -1)
-    extent = (low[0] - step[0] / 2, high[0] + step[0] / 2, low[1] - step[1] / 2, high[1] + step[1] / 2)
-    left.imshow(canvas, cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto")
-    left.set_title("decoded grid, with each class's mean and mean standard deviation")
-
-    size = np.clip(40_000 / len(mu), 4, 40)         # of a point
-    for digit in np.unique(labels):
-        mine = labels == digit
-        center, spread = mu[mine].mean(0), sigma[mine].mean(0)
-        left.errorbar(*center, xerr=spread[0], yerr=spread[1], color="blue", linewidth=2,
-                      path_effects=[patheffects.withStroke(linewidth=3.5, foreground="white")])
-        color = CLASS_COLORS[digit]
-        right.scatter(*mu[mine].T, s=size, linewidths=0, alpha=0.6, color=color, label=str(digit))
-        for axes, outline in ((left, "white"), (right, "black")):
-            axes.annotate(str(digit), center, (5, 4), textcoords="offset points", color=color, fontsize=15,
-                          fontweight="bold", path_effects=[patheffects.withStroke(linewidth=2, foreground=outline)])
-    right.set_title("encoded test set: the mean of each image, by class (frame: the grid)")
-    right.legend(title="class", markerscale=(60 / size) ** 0.5, loc="upper left", bbox_to_anchor=(1, 1))
-    right.add_patch(Rectangle(low, *(high - low), fill=False, label="grid"))
-    left.set(xlim=extent[:2], ylim=extent[2:])
-    for axes in (left, right):
-        axes.set(xlabel="latent 0", ylabel="latent 1")
+    draw_decoded_grid(left, images, low, step)
+    draw_encoded_images(right, mu, labels, low, high)
+    draw_classes(left, right, mu, sigma, labels)
     return mu, sigma
 
 
 def load_run(folder: Union[str, Path], device: Device) -> Tuple[nn.Module, Dict[str, Any]]:
-    """The model of a run, and its checkpoint.
+    """Load the model of a run, and its checkpoint.
 
     Raises:
-        UserError: there is no VAE of a two-dimensional latent space.
+        UserError: the folder does not contain a VAE with two latents.
     """
     checkpoint = load_checkpoint(folder)
     settings = checkpoint["settings"]
@@ -160,31 +136,32 @@ def load_run(folder: Union[str, Path], device: Device) -> Tuple[nn.Module, Dict[
         if type(value) is not kind or kind is int and value < 1 or kind is str and value not in ("mnist", "digits"):
             raise UserError(f"{Path(folder) / CHECKPOINT} is damaged: its {name} is {settings[name]!r}")
     if settings["latent_size"] != 2:
-        raise UserError(f"the latent space of {folder} has {settings['latent_size']} dimensions, and only one of 2 can "
-                        "be drawn: train with --latent_size 2")
+        raise UserError(f"the latent space of {folder} has {settings['latent_size']} dimensions, but only two can be "
+                        "drawn: train with --latent_size 2")
     check_history(checkpoint["history"], [("train_reconstruction", "train_kl", "test_reconstruction", "test_kl")],
                   folder)
-    from lib.model_vae import VAE                   # here: whoever tests this module needs no VAE
+    from lib.model_vae import VAE  # here: the tests of task 1.3 must work without task 1.1
     try:
         model = VAE(hidden_size=settings["hidden_size"], latent_size=2)
     except (TypeError, RuntimeError):
-        raise UserError(f"{Path(folder) / CHECKPOINT} is damaged: its hidden_size is {settings['hidden_size']}")
+        raise UserError(f"{Path(folder) / CHECKPOINT} is damaged: its hidden_size is {settings['hidden_size']}"
+                        ) from None
     load_part(model, checkpoint, "model", folder)
     return model.to(device), checkpoint
 
 
 def compare_runs(folders: Sequence[Union[str, Path]], data_dir: Union[str, Path], device: Device, grid_size: int,
                  figure: Figure) -> None:
-    """Draw several runs side by side, with their numbers: the decoded grid above, the encoded test set below.
+    """Draw several runs side by side: the decoded grid above, the encoded test set below, and numbers in the title.
 
-    Reconstruction and KL are those of the last epoch on the test set, in nats per image. The spread is the standard
-    deviation of the encoded means, over all images and both latents, beside the median sigma of an encoded image.
+    Reconstruction and KL are the last epoch's on the test set, in nats per image. The spread is the standard deviation
+    of the encoded means over all images and both latents, next to the median sigma of an encoded image.
     """
     panels = figure.subplots(2, len(folders), squeeze=False).T
     for folder, (above, below) in zip(folders, panels):
         model, checkpoint = load_run(folder, device)
         digits = load_digits(checkpoint["settings"]["dataset"], data_dir)
-        mu, sigma = draw_latent_space(above, below, model, digit_loaders(digits, 1000, device)[1], device, grid_size)
+        mu, sigma = draw_latent_space(above, below, model, make_test_loader(digits, device), device, grid_size)
         last, spread = checkpoint["history"][-1], np.sqrt(mu.var(axis=0).mean())
         above.set_title(f"KL weight {checkpoint['settings']['kl_loss_weight']:g}\n"
                         f"reconstruction {last['test_reconstruction']:.1f}, KL {last['test_kl']:.2f}\n"
@@ -196,22 +173,22 @@ def compare_runs(folders: Sequence[Union[str, Path]], data_dir: Union[str, Path]
 
 
 def run_plot_latent_space(args: Any) -> Path:
-    """All that plot_latent_space.py does.
+    """Do all that plot_latent_space.py does.
 
     Args:
         args: the flags.
 
     Returns:
-        The picture's path.
+        The path of the figure.
     """
     if args.show:
         import matplotlib.pyplot as plt
         try:
             plt.close(plt.figure())
-        except Exception:                           # each backend fails in its own way
+        except Exception:                           # every backend fails in its own way
             plt.switch_backend("agg")
         if plt.get_backend().lower() == "agg":
-            raise UserError("--show: no window can be opened here; without --show the picture is saved to a file")
+            raise UserError("--show: no window can be opened here; without --show, the figure is only saved to a file")
     device = choose_device(args.device)
     figure_class = plt.figure if args.show else Figure
     if args.compare:
@@ -225,10 +202,10 @@ def run_plot_latent_space(args: Any) -> Path:
         record = Folder(folder, SCRIPT, old=[path])
         model, checkpoint = load_run(folder, device)
         digits = load_digits(checkpoint["settings"]["dataset"], args.data_dir)
-        figure = plot_latent_space(model, digit_loaders(digits, 1000, device)[1], device, args.grid_size,
+        figure = plot_latent_space(model, make_test_loader(digits, device), device, args.grid_size,
                                    figure_class(figsize=(15, 7.5), layout="constrained"))
     if record.foreign([path]):
-        raise UserError(f"{path} exists, and was not written by {SCRIPT}.py: move it")
+        raise UserError(f"{path} exists, but {SCRIPT}.py did not write it: move it")
     with record.writing(path) as place:
         save_figure(figure, place)
     if args.show:
@@ -237,6 +214,6 @@ def run_plot_latent_space(args: Any) -> Path:
 
 
 def find_record(path: Path, folder: str) -> Folder:
-    """Return the folder in whose record an earlier comparison is, or else that of the first run."""
+    """Return the folder whose record lists an earlier comparison, otherwise the folder of the first run."""
     records = [Folder(other, SCRIPT) for other in [folder, *map(str, sorted(Path().glob("results_kl*")))]]
     return next((record for record in records if record.is_ours(path)), records[0])

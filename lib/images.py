@@ -1,4 +1,4 @@
-"""Reading one image file of whatever format and colour mode, for training on it or for a density."""
+"""Reading one image file of any format and colour mode, for training or as a density."""
 import io
 import logging
 import os
@@ -13,13 +13,13 @@ from PIL import Image, UnidentifiedImageError, features
 
 from lib.script import in_one_line
 
-FORMATS: Dict[str, Tuple[str, ...]] = {             # by Pillow's names; nothing else is opened, whatever a file's name
+FORMATS: Dict[str, Tuple[str, ...]] = {             # Pillow's names; only these are opened, whatever a file's name
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), "PNG": (".png", ".apng"), "GIF": (".gif",),
     "TIFF": (".tif", ".tiff"), "BMP": (".bmp", ".dib"), "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
     "WEBP": (".webp",), "AVIF": (".avif", ".avifs"), "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc")}
 MAX_BYTES = 2 ** 30
-OPTIONAL = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}         # not every Pillow is built with these
-OTHER_ENDINGS = (                                   # images too, but they cannot be read here
+OPTIONAL = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}         # not every build of Pillow has these
+OTHER_ENDINGS = (                                   # also images, but of formats that Pillow cannot read
     ".heic", ".heif", ".hif", ".jxl", ".jxr", ".jls", ".bpg", ".svg", ".svgz", ".eps", ".ai", ".psd", ".psb", ".xcf",
     ".exr", ".hdr", ".tga", ".ico", ".icns", ".pcx", ".dds", ".qoi", ".wmf", ".emf", ".fits", ".raw", ".dng", ".cr2",
     ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srw", ".orf", ".rw2", ".raf", ".pef")
@@ -29,7 +29,7 @@ TURNS = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM
 
 @contextmanager
 def no_warnings() -> Iterator[None]:
-    """Silence Python's warnings: those of Pillow, about tags, EXIF blocks and sizes, do not help the user."""
+    """Silence Pillow's warnings about tags, EXIF blocks and sizes, which do not help the user."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -37,7 +37,7 @@ def no_warnings() -> Iterator[None]:
 
 @contextmanager
 def no_stderr() -> Iterator[None]:
-    """Silence what a C library writes to file descriptor 2, as libtiff does about damaged files."""
+    """Silence messages that a C library writes to file descriptor 2, as libtiff does for damaged files."""
     try:
         kept = os.dup(2)
     except OSError:                                 # stderr is closed
@@ -53,32 +53,32 @@ def no_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())      # or Python prints its errors on stderr
-with no_warnings():                                 # an older Pillow warns about names it does not know
+logging.getLogger("PIL").addHandler(logging.NullHandler())      # otherwise Python prints its errors
+with no_warnings():                                 # older versions of Pillow warn about unknown names
     for _name, _feature in OPTIONAL.items():
         OTHER_ENDINGS += () if features.check(_feature) else FORMATS.pop(_name)
 ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
 
 
 def read_image(path: Union[str, Path], min_side: int) -> Image.Image:
-    """Read an image file: upright, in RGB, or in RGBA if it has transparency; of several frames the first.
+    """Read an image file upright, as RGB, or as RGBA if it has transparency. Of several frames, read the first.
 
     Args:
-        min_side: sides must stay at least twice as long when a large JPEG is scaled down while it is decoded.
+        min_side: a large JPEG may be decoded at a smaller size, but not below twice this side length.
 
     Raises:
-        ValueError: it cannot be read; the message gives the reason in one line, without the path.
+        ValueError: the file cannot be read; the message gives the reason in one line, without the path.
     """
     try:
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):        # a pipe would never end
+        if not stat.S_ISREG(status.st_mode):        # reading a pipe might never end
             raise ValueError("it is not a regular file")
         if status.st_size > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES // 2 ** 20} MB")
-        with open(path, "rb") as file:              # whole, since Pillow mixes up the sides of some TIFFs that it maps
+            raise ValueError(f"it is larger than {MAX_BYTES // 2 ** 20} MB")
+        with open(path, "rb") as file:              # completely: Pillow swaps the sides of some TIFFs that it maps
             data = io.BytesIO(file.read())
         with no_warnings(), Image.open(data, formats=list(FORMATS)) as image:
-            image.draft(None, (2 * min_side, 2 * min_side))
+            image.draft(None, (2 * min_side, 2 * min_side))         # let the JPEG decoder downscale large files
             if image.format == "TIFF":
                 with no_stderr():
                     image.load()
@@ -86,24 +86,24 @@ def read_image(path: Union[str, Path], min_side: int) -> Image.Image:
                 image.load()
             if not min(image.size):
                 raise ValueError("it has no pixels")
-            return _as_rgb(_upright(image))
+            return _as_rgb(_apply_exif_orientation(image))
     except UnidentifiedImageError:
-        raise ValueError("it is damaged, or not in an image format that can be read here")
+        raise ValueError("it is damaged or not in a supported image format") from None
     except Exception as error:                      # Pillow raises many kinds
         reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-        raise ValueError(in_one_line(reason))
+        raise ValueError(in_one_line(reason)) from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _apply_exif_orientation(image: Image.Image) -> Image.Image:
     try:
         turn = TURNS.get(image.getexif().get(0x0112))
-    except Exception:                               # a damaged EXIF block is no reason to refuse the pixels
+    except Exception:                               # the pixels are still fine if the EXIF block is damaged
         turn = None
     return image if turn is None else image.transpose(turn)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):           # convert() would cut these off at 255
+    if image.mode.startswith(("I", "F")):           # convert() would clip these at 255
         return Image.fromarray(to_bytes(np.asarray(image))).convert("RGB")
     transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
     mode = "RGBA" if transparent else "RGB"
@@ -111,15 +111,17 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_bytes(values: np.ndarray) -> np.ndarray:
-    """Scale H,W grey values of 16 or 32 bits to uint8. A file does not say what its values mean, so they decide:
+    """Scale H,W grey values of 16 or 32 bits to uint8.
 
-    * White is 1 (floats only), 255 or 65535: the smallest of them that no value exceeds. Floats may exceed it by
-      half, as after resampling.
-    * White is the highest value where all of these are too small, or where it is below a sixteenth of white, as in
-      12-bit data.
-    * Black is 0, and so are negative values, unless the lowest value is below minus half the highest one, as in data
-      from -1 to 1: then black is the lowest value, and white the highest.
-    * NaN, which marks missing values, is white, as what is transparent is on paper. Infinities are white and black.
+    A file does not say which values are black and white, so its values decide:
+
+    * White is 1 (floats only), 255 or 65535: the smallest of these that no value exceeds. Floats may exceed it by half,
+      as they do after resampling.
+    * White is the highest value if all of these are too small, or if it is below a sixteenth of white, as in 12-bit
+    data. * Black is 0, and negative values are black, unless the lowest value is below minus half the highest, as in
+    data from
+      -1 to 1: then the lowest value is black and the highest white.
+    * NaN, which marks missing values, is white, like transparent pixels on paper. Infinities are white and black.
     """
     is_float = values.dtype.kind == "f"
     finite = values[np.isfinite(values)] if is_float else values
@@ -133,7 +135,7 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
         if fitting and not 0 < high < fitting[0] / 16:
             white = float(fitting[0])
     scaled = np.empty(values.shape, np.uint8)
-    for row, numbers in zip(scaled, values):        # one at a time: a large image in float64 needs much memory
+    for row, numbers in zip(scaled, values):        # row by row: a large image in float64 needs a lot of memory
         numbers = np.nan_to_num(numbers.astype(np.float64), nan=white, posinf=white, neginf=black).clip(black, white)
         row[:] = np.rint((numbers - black) / max(white - black, 1e-300) * 255)
     return scaled

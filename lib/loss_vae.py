@@ -1,8 +1,8 @@
 """The loss of the variational autoencoder: the negative evidence lower bound (Kingma & Welling 2014, equation 3).
 
-Two forces: the reconstruction term wants each image to come back as it was, the KL term wants each q(z | x) to
-stay the prior N(0, 1). Their sum is an upper bound of -log p(x), so a smaller loss means a model under which
-the data is more probable.
+Two opposing terms: the reconstruction term rewards decoding every image back to itself; the KL term pulls every
+q(z | x) towards the prior N(0, 1). Their sum is an upper bound of -log p(x): lowering the loss makes the data more
+probable under the model.
 """
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ class VAELoss(nn.Module):
     """Reconstruction term plus weighted KL term, both summed over the batch.
 
     Args:
-        kl_loss_weight: factor of the KL term. 1 is the bound itself, others are the beta of the beta-VAE
+        kl_loss_weight: factor of the KL term. 1 gives the bound itself; other values are the beta of a beta-VAE
             (Higgins et al. 2017).
     """
 
@@ -28,13 +28,13 @@ class VAELoss(nn.Module):
             x_reconstructed.
         KL: the divergence KL(N(mu, sigma²) || N(0, 1)) with sigma² = exp(logvar); docs/kl_divergence.md derives it.
 
-        Why sums and not means: log p(x | z) of an image is the sum over its pixels, the KL of its latents the sum over
-        latents. A mean over C*H*W pixels would divide one force by 784 and the other by L, which weights the KL term
-        hundreds of times too high. (Over the batch a mean would do as well: it scales both alike.)
+        Why sums and not means? log p(x | z) of an image is a sum over its pixels, the KL of its latents a sum over
+        latents. Means would divide the first term by 784 and the second by L, which would make the KL term hundreds of
+        times too strong. (A mean over the batch would be fine: it scales both equally.)
 
         Args:
             x_reconstructed: B,C,H,W with values in (0, 1).
-            x: B,C,H,W with values in [0, 1], not rounded to 0 or 1.
+            x: B,C,H,W with values in [0, 1], not only 0 and 1.
             mu, logvar: B,L each.
 
         Returns:

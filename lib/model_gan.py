@@ -1,18 +1,18 @@
-"""The two networks of a DCGAN (Radford et al. 2016, https://arxiv.org/abs/1511.06434), for pictures of 32 by 32 pixels.
+"""The two networks of a DCGAN (Radford et al. 2016, https://arxiv.org/abs/1511.06434), for images of 32 by 32 pixels.
 
-The generator makes a picture from noise; the discriminator says how likely it is that a picture is real. Each is what
-the other one learns from (train_gan.py). They mirror each other: inside the one, each layer doubles height and width
-and halves the number of channels; inside the other, it is the other way round.
+The generator turns noise into an image; the discriminator estimates the probability that an image is real. Each learns
+from the other (train_gan.py). They mirror each other: inside the generator, each layer doubles height and width and
+halves the number of channels; inside the discriminator, it is the other way round.
 
-Shapes: B batch, C channels of a picture, L latent size, M channels multiplier.
+Shapes: B batch, C channels of an image, L latent size, M channels multiplier.
 """
 from torch import Tensor, nn
 
 
 def weights_init(layer: nn.Module) -> None:
-    """Draw the first weights of a layer as the paper does; generator.apply(weights_init) does so for all layers.
+    """Initialize the weights of a layer as in the paper; generator.apply(weights_init) does so for all layers.
 
-    Convolutions, transposed ones too, get N(0, 0.02²); batch norm gets scales from N(1, 0.02²) and shifts of 0.
+    Convolutions and transposed convolutions get N(0, 0.02²); batch norm gets scales from N(1, 0.02²) and shifts of 0.
     """
     if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.normal_(layer.weight, 0.0, 0.02)
@@ -22,9 +22,9 @@ def weights_init(layer: nn.Module) -> None:
 
 
 class Generator(nn.Module):
-    """From noise to a picture.
+    """Generate images from noise.
 
-    The layers, with kernel size, stride and padding in brackets, and the shape after them:
+    The layers, with (kernel size, stride, padding), and the shape of their output:
 
         transposed convolution (4, 1, 0), batch norm, ReLU      B,8M,4,4
         transposed convolution (4, 2, 1), batch norm, ReLU      B,4M,8,8
@@ -32,20 +32,20 @@ class Generator(nn.Module):
         transposed convolution (4, 2, 1), batch norm, ReLU      B,M,32,32
         convolution (3, 1, 1), tanh                             B,C,32,32
 
-    No convolution has a bias: batch norm would subtract it again, and the last one needs none. tanh gives values from
-    -1 to 1, the range that the real pictures are scaled to.
+    No convolution has a bias: batch norm would subtract it again, and the last one needs none. The outputs of tanh are
+    between -1 and 1, the range to which real images are scaled.
 
     Args:
         channels_multiplier: M, the width of the network.
-        num_input_channels: C, the channels of a picture.
-        latent_size: L, the numbers that a picture is made from.
+        num_input_channels: C, the number of channels of an image.
+        latent_size: L, how many random numbers an image is generated from.
     """
 
     def __init__(self, channels_multiplier: int = 32, num_input_channels: int = 3, latent_size: int = 64) -> None:
         super().__init__()
         # START TODO 3.1 ########################
-        # Put the layers of the docstring into self.layers, an nn.ModuleList, one entry for each, activations too: 14
-        # entries. Use nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d and nn.Tanh.
+        # Put the layers of the docstring into self.layers, an nn.ModuleList, with one entry for each layer and each
+        # activation: 14 entries. Use nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d and nn.Tanh.
         # BEGIN SOLUTION
         m = channels_multiplier
         self.layers = nn.ModuleList([                                       # B,L,1,1
@@ -68,13 +68,13 @@ class Generator(nn.Module):
         # END TODO 3.1 ########################
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Make pictures.
+        """Generate images.
 
         Args:
-            noise: B,L,1,1 drawn from N(0, 1).
+            noise: B,L,1,1 samples of N(0, 1).
 
         Returns:
-            B,C,32,32 pictures with values in [-1, 1].
+            B,C,32,32 images with values in [-1, 1].
         """
         x = noise
         for layer in self.layers:
@@ -83,29 +83,29 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From a picture to the probability that it is real.
+    """Estimate the probability that an image is real.
 
-    The layers, with kernel size, stride and padding in brackets, and the shape after them:
+    The layers, with (kernel size, stride, padding), and the shape of their output:
 
         convolution (4, 2, 1), LeakyReLU                        B,M,16,16
         convolution (4, 2, 1), batch norm, LeakyReLU            B,2M,8,8
         convolution (4, 2, 1), batch norm, LeakyReLU            B,4M,4,4
         convolution (4, 1, 0), sigmoid                          B,1,1,1
 
-    No convolution has a bias. LeakyReLU has a slope of 0.2 below zero, so that a gradient reaches the generator through
-    every unit. There is no batch norm on the first layer, which would hide the brightness and the contrast of the
-    pictures, and none on the last.
+    No convolution has a bias. LeakyReLU has a slope of 0.2 below zero, so that gradients reach the generator through
+    every unit. There is no batch norm after the first convolution, where it would hide the brightness and contrast of
+    the images, nor after the last.
 
     Args:
         channels_multiplier: M, the width of the network.
-        num_input_channels: C, the channels of a picture.
+        num_input_channels: C, the number of channels of an image.
     """
 
     def __init__(self, channels_multiplier: int = 64, num_input_channels: int = 3) -> None:
         super().__init__()
         # START TODO 3.1 ########################
-        # Put the layers of the docstring into self.layers, an nn.ModuleList, one entry for each, activations too: 10
-        # entries. Use nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU and nn.Sigmoid.
+        # Put the layers of the docstring into self.layers, an nn.ModuleList, with one entry for each layer and each
+        # activation: 10 entries. Use nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU and nn.Sigmoid.
         # BEGIN SOLUTION
         m = channels_multiplier
         self.layers = nn.ModuleList([                                       # B,C,32,32
@@ -124,10 +124,10 @@ class Discriminator(nn.Module):
         # END TODO 3.1 ########################
 
     def forward(self, images: Tensor) -> Tensor:
-        """Judge pictures.
+        """Judge images.
 
         Args:
-            images: B,C,32,32 pictures with values in [-1, 1].
+            images: B,C,32,32 images with values in [-1, 1].
 
         Returns:
             B,1,1,1 probabilities that they are real.

@@ -1,14 +1,14 @@
 """The variational autoencoder of Kingma & Welling 2014, https://arxiv.org/abs/1312.6114.
 
-An autoencoder squeezes an image x into a few numbers z, the latent, and paints it again from them. A
-variational one does not encode into a point but into a distribution: the encoder says which latents may have
-made this image,
+An autoencoder compresses an image x into a few numbers z, the latent, and reconstructs it from them. A variational
+autoencoder encodes an image into a distribution instead of a point. The encoder says which latents could have produced
+this image,
 
-    q(z | x) = N(mu(x), sigma(x)²),    each of the L latents on its own,
+    q(z | x) = N(mu(x), sigma(x)²),    independently for each of the L latents,
 
-a latent is drawn from it, and the decoder paints from that draw. Because images are encoded with their
-uncertainty and are kept close to the prior N(0, 1) by the loss (loss_vae.py), the latent space has no large gaps:
-draw z from the prior, decode it, and an image appears that nobody has drawn.
+a latent is sampled from it, and the decoder reconstructs the image from that sample. Because the encodings are
+uncertain and the loss (loss_vae.py) keeps them close to the prior N(0, 1), the latent space has no large gaps: sample z
+from the prior, decode it, and you get an image that is not in the dataset.
 
 Shapes: B batch, C channels, H height, W width, L latent size.
 """
@@ -34,7 +34,7 @@ class VAE(nn.Module):
         self.hidden_size, self.latent_size = hidden_size, latent_size
         in_size = in_channels * in_height * in_width
         # START TODO 1.1 ########################
-        # Create the five linear layers, in the order of the data's way:
+        # Create the five linear layers, in the order in which the data passes through them:
         # in_size -> hidden_size (the encoder's hidden layer), hidden_size -> latent_size (mu),
         # hidden_size -> latent_size (logvar), latent_size -> hidden_size (the decoder's hidden layer),
         # hidden_size -> in_size (the image).
@@ -48,10 +48,10 @@ class VAE(nn.Module):
         # END TODO 1.1 ########################
 
     def encode(self, x: Tensor) -> Tuple[Tensor, Tensor]:
-        """The parameters of q(z | x).
+        """Compute the parameters of q(z | x).
 
-        Why the logarithm of the variance: a linear layer gives any real number, a variance must be positive. exp makes
-        every logvar a valid variance, and small and large variances are equally easy to reach.
+        Why the logarithm of the variance? A linear layer may return any real number, but a variance must be positive.
+        exp turns every logvar into a valid variance, and small and large variances are equally easy to reach.
 
         Args:
             x: B,C,H,W images with values in [0, 1].
@@ -61,8 +61,8 @@ class VAE(nn.Module):
             logvar: B,L natural logarithm of its variance sigma².
         """
         # START TODO 1.1 ########################
-        # Flatten the images to B,C*H*W. Apply the hidden layer and a ReLU, then the two layers for mu and
-        # logvar side by side, with no activation: both may be any real number.
+        # Flatten the images to B,C*H*W. Apply the hidden layer and a ReLU, then apply the layers for mu and for logvar
+        # to its output, without an activation: both may be any real number.
         # BEGIN SOLUTION
         hidden = torch.relu(self.encoder_hidden(x.flatten(start_dim=1)))
         return self.encoder_mu(hidden), self.encoder_logvar(hidden)
@@ -70,12 +70,12 @@ class VAE(nn.Module):
         # END TODO 1.1 ########################
 
     def reparameterize(self, mu: Tensor, logvar: Tensor) -> Tensor:
-        """Draw z from N(mu, sigma²) such that gradients reach mu and logvar.
+        """Sample z from N(mu, sigma²) so that gradients reach mu and logvar.
 
-        No gradient passes through a random draw from N(mu, sigma²): a random number is no function with a derivative.
-        So the randomness is moved aside (Kingma & Welling 2014, section 2.4): draw epsilon from the fixed N(0, 1), and
-        compute z = mu + sigma * epsilon. z has the same distribution as before, but now depends on mu and sigma
-        by a sum and a product, whose derivatives are 1 and epsilon.
+        Sampling from N(mu, sigma²) directly would block the gradient: a random number has no derivative. The
+        reparameterization trick (Kingma & Welling 2014, section 2.4) separates out the randomness: sample epsilon from
+        the fixed N(0, 1), and compute z = mu + sigma * epsilon. z has the same distribution as before, but now it
+        depends on mu and sigma through a sum and a product, whose derivatives are 1 and epsilon.
 
         Args:
             mu: B,L means.
@@ -83,11 +83,11 @@ class VAE(nn.Module):
 
         Returns:
             z: B,L. In training mode (self.training) a fresh sample; in evaluation mode mu, so that a trained model
-                gives the same answer each time.
+                always gives the same result.
         """
         # START TODO 1.1 ########################
-        # In evaluation mode return mu. In training mode get the standard deviation sigma from logvar, draw epsilon, a
-        # standard normal number for each image and each latent, and return z.
+        # In evaluation mode, return mu. In training mode, compute the standard deviation sigma from logvar, sample
+        # epsilon (a standard normal number for each image and each latent), and return z.
         # BEGIN SOLUTION
         if not self.training:
             return mu
@@ -97,16 +97,16 @@ class VAE(nn.Module):
         # END TODO 1.1 ########################
 
     def decode(self, z: Tensor) -> Tensor:
-        """Paint images from latents.
+        """Decode latents to images.
 
         Args:
             z: B,L latents.
 
         Returns:
-            B,C,H,W images, the probability in (0, 1) that a pixel is white.
+            B,C,H,W images; a pixel is the probability, in (0, 1), that it is white.
         """
         # START TODO 1.1 ########################
-        # Apply the hidden layer and a ReLU, then the output layer and a sigmoid. Give the result the shape B,C,H,W.
+        # Apply the hidden layer and a ReLU, then the output layer and a sigmoid. Reshape the result to B,C,H,W.
         # BEGIN SOLUTION
         hidden = torch.relu(self.decoder_hidden(z))
         pixels = torch.sigmoid(self.decoder_output(hidden))
@@ -115,14 +115,14 @@ class VAE(nn.Module):
         # END TODO 1.1 ########################
 
     def forward(self, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Encode images, draw their latents, decode them.
+        """Encode images, sample their latents, and decode these.
 
         Args:
             x: B,C,H,W images with values in [0, 1].
 
         Returns:
             decoded: B,C,H,W reconstructions with values in (0, 1).
-            mu, logvar: B,L each, as encode gives them; the loss needs them.
+            mu, logvar: B,L each, from encode; the loss needs them.
         """
         # START TODO 1.1 ########################
         # Put the three steps together: encode, reparameterize, decode.

@@ -1,10 +1,10 @@
-"""Pictures: grids of images, curves, and saving them."""
+"""Figures and videos: grids of images, curves, and writing them to files."""
 import io
 import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import BinaryIO, Callable, Dict, Iterable, Iterator, Sequence, Union
+from typing import IO, Callable, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 import matplotlib
 import numpy as np
@@ -16,26 +16,29 @@ from torch import Tensor
 from lib.files import whole_file, write_file
 from lib.script import RunError, in_one_line
 
-matplotlib.rcdefaults()                             # what a run draws must not depend on the user's matplotlibrc
+matplotlib.rcdefaults()                             # figures must not depend on the user's matplotlibrc
 
-# Ten colours that also the colour-blind tell apart (Petroff 2021, https://arxiv.org/abs/2107.02270).
+# Ten colours that colour-blind readers can tell apart (Petroff 2021, https://arxiv.org/abs/2107.02270).
 COLORS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
 
 
-def batch_images_to_numpy(image_batch: Tensor, max_images: int = 64, padding: int = 2, normalize: bool = True
-                          ) -> np.ndarray:
-    """Lay images out in one grid, eight in a row.
+def batch_images_to_numpy(image_batch: Tensor, max_images: int = 64, padding: int = 2, normalize: bool = True,
+                          value_range: Optional[Tuple[float, float]] = None) -> np.ndarray:
+    """Arrange images in one grid, eight per row.
 
     Args:
-        image_batch: B,C,H,W images, of which the first max_images are taken; C is 1 or 3.
+        image_batch: B,C,H,W images; C is 1 or 3.
+        max_images: how many of them to show, at most.
         padding: pixels between two images.
-        normalize: stretch the values of the batch to [0, 1]; else they are cut off there.
+        normalize: map the values of the batch to [0, 1]; otherwise clip them to [0, 1].
+        value_range: what normalize maps to 0 and 1; by default the smallest and the largest value of the batch.
 
     Returns:
         H,W,3 array with values in [0, 1], for plt.imshow.
     """
     from torchvision.utils import make_grid
-    grid = make_grid(image_batch.detach().cpu().float()[:max_images], padding=padding, normalize=normalize)
+    grid = make_grid(image_batch.detach().cpu().float()[:max_images], padding=padding, normalize=normalize,
+                     value_range=value_range)
     return grid.clamp(0, 1).permute(1, 2, 0).numpy()
 
 
@@ -46,27 +49,29 @@ def save_figure(figure: Figure, path: Union[str, Path], dpi: int = 100) -> None:
     write_file(path, data.getvalue())
 
 
-def save_image_grid(images: Tensor, path: Union[str, Path], title: str, **options) -> None:
-    """Save a grid of images with a title. options: of batch_images_to_numpy."""
-    grid = batch_images_to_numpy(images, **options)
+def save_image_grid(images: Tensor, path: Union[str, Path], title: str, value_range: Tuple[float, float] = (0, 1),
+                    max_images: int = 64) -> None:
+    """Save a grid of images, B,C,H,W with values in value_range, with a title."""
+    grid = batch_images_to_numpy(images, max_images, value_range=value_range)
     height, width = grid.shape[:2]
     figure = Figure(figsize=(5, 5 * height / width + 0.4))
-    axes = figure.add_axes([0, 0, 1, 5 * height / width / figure.get_figheight()])
+    axes = figure.add_axes((0, 0, 1, 5 * height / width / figure.get_figheight()))
     axes.imshow(grid)
     axes.set_axis_off()
     axes.set_title(title, fontsize=10)
     save_figure(figure, path, dpi=120)
 
 
-def save_curves(history: Sequence[Dict[str, float]], panels: Dict[str, Sequence[str]], path: Union[str, Path],
-                labels: Dict[str, str] = {}) -> None:
-    """Draw metrics over the epochs, one panel beside the other.
+def save_curves(history: Sequence[Dict[str, float]], panels: Mapping[str, Sequence[str]], path: Union[str, Path],
+                labels: Optional[Dict[str, str]] = None) -> None:
+    """Save a figure of metrics over the epochs, with panels side by side.
 
     Args:
         history: a dict of metrics for each epoch.
-        panels: for each panel its label, with units, and the names of the metrics it shows.
-        labels: of the metrics, where their names will not do.
+        panels: the names of the metrics in each panel, by the panel's title.
+        labels: of metrics whose name is not a good label.
     """
+    labels = labels or {}
     figure = Figure(figsize=(4.5 * len(panels), 3.5), layout="constrained")
     for axes, (label, names) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items()):
         for name, color, style in zip(names, COLORS, ("-", "--", ":", "-.")):
@@ -82,60 +87,62 @@ def save_curves(history: Sequence[Dict[str, float]], panels: Dict[str, Sequence[
 
 
 def save_video(frames: Iterable[np.ndarray], path: Union[str, Path], fps: float = 25) -> None:
-    """Save frames as an H.264 video that plays anywhere, whole or not at all.
+    """Save an H.264 video that plays anywhere, whole or not at all.
 
     Args:
-        frames: H,W,3 arrays of uint8, all of one shape; H and W are even.
+        frames: H,W,3 arrays of uint8, all of the same shape; H and W are even.
+        fps: frames per second.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: the video cannot be written.
     """
     with whole_file(path) as part, tempfile.TemporaryFile() as log:
-        part.touch()                                # found out now, not by ffmpeg, whose errors are long
+        part.touch()                                # fail early, with a short error instead of ffmpeg's
         encoder, count = None, 0
         try:
             for frame in frames:
                 encoder = encoder or _start_ffmpeg(part, frame.shape, fps, log)
-                encoder.stdin.write(np.ascontiguousarray(frame))
+                encoder.stdin.write(np.ascontiguousarray(frame))  # type: ignore[union-attr]
                 count += 1
-            if encoder is None:
-                raise RunError("it has no frames")
+            if encoder is None or encoder.stdin is None:
+                raise RunError("there are no frames")
             encoder.stdin.close()
             status = encoder.wait()
         except BrokenPipeError:
-            status = encoder.wait() or 1
+            status = encoder.wait() or 1 if encoder else 1
         except BaseException:
             if encoder:
                 encoder.kill()
                 encoder.communicate()
             raise
-        if status or not _has_frames(part, count):  # ffmpeg does not always say that it failed in the end
+        if status or not _has_frames(part, count):  # ffmpeg does not always report that it failed in the end
             log.seek(0)
             lines = log.read(2000).decode(errors="replace").strip("\0\n ").split("\n")
             said = in_one_line(lines[-1])[:200] or f"exit status {status}"
-            raise RunError(f"ffmpeg did not finish it ({said}; is there room on the disk?)")
+            raise RunError(f"ffmpeg failed ({said}; is the disk full?)")
 
 
-def _start_ffmpeg(path: Path, shape: Sequence[int], fps: float, log: BinaryIO) -> subprocess.Popen:
-    """Start an encoder that takes H,W,3 frames of uint8 as raw bytes. log: a file for what it says."""
+def _start_ffmpeg(path: Path, shape: Sequence[int], fps: float, log: IO[bytes]) -> subprocess.Popen:
+    """Start an encoder that reads H,W,3 frames of uint8 as raw bytes, and writes its messages to log."""
     from imageio_ffmpeg import get_ffmpeg_exe
     try:
         program = get_ffmpeg_exe()
-        return subprocess.Popen(                    # an absolute path: ffmpeg takes `name:` for a protocol
+        return subprocess.Popen(                    # absolute path: for ffmpeg, `name:` is a protocol
             [program, "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{shape[1]}x{shape[0]}",
              "-r", f"{fps:g}", "-i", "-", "-an", "-vcodec", "libx264", "-pix_fmt", "yuv420p", "-preset", "veryfast",
              "-crf", "20", "-movflags", "+faststart", "-f", "mp4", os.path.abspath(path)],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True)
     except (OSError, RuntimeError) as error:
-        raise RunError(f"ffmpeg does not start ({getattr(error, 'strerror', None) or error})")
+        raise RunError(f"ffmpeg cannot be started ({getattr(error, 'strerror', None) or error})") from error
 
 
 def save_animation(figure: Figure, moving: Sequence[Artist], updates: Sequence[Callable[[], None]],
                    path: Union[str, Path]) -> None:
-    """Save a video of a figure in which only the moving artists change: the rest of it is drawn once.
+    """Save a video of a figure in which only some artists change. The rest is drawn once, which is much faster.
 
     Args:
-        updates: for each frame what changes the artists; the first and the last frame are held.
+        moving: the artists that change.
+        updates: change the artists, one call per frame. The first and the last frame are shown for longer.
     """
     def frames() -> Iterator[np.ndarray]:
         canvas = FigureCanvasAgg(figure)
@@ -143,13 +150,14 @@ def save_animation(figure: Figure, moving: Sequence[Artist], updates: Sequence[C
             artist.set_animated(True)
         canvas.draw()
         background = canvas.copy_from_bbox(figure.bbox)
-        for number, update in enumerate(updates):
+        repeats = [fps // 3] + [1] * (len(updates) - 2) + [fps]
+        for update, repeat in zip(updates, repeats[-len(updates):]):
             update()
             canvas.restore_region(background)
             for artist in moving:
                 figure.draw_artist(artist)
             frame = np.array(canvas.buffer_rgba())[..., :3]
-            for _ in range(fps if number == len(updates) - 1 else fps // 3 if number == 0 else 1):
+            for _ in range(repeat):
                 yield frame
 
     fps = int(np.clip(len(updates) / 4, 5, 25))
@@ -160,5 +168,5 @@ def _has_frames(video: Path, count: int) -> bool:
     from imageio_ffmpeg import count_frames_and_secs
     try:
         return count_frames_and_secs(os.path.abspath(video))[0] == count
-    except Exception:                               # it is no video, or ffmpeg is something else
+    except Exception:                               # not a video, or not an ffmpeg
         return False

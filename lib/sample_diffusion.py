@@ -1,12 +1,12 @@
-"""Drawing from a trained diffusion model: step by step from noise to data.
+"""Sampling from a trained diffusion model, from noise to data.
 
-Both samplers first ask what the data would be if the predicted noise were right, which is equation 4 of Ho et al.
+Both samplers first compute what the data would be if the predicted noise were right. That is equation 4 of Ho et al.
 2020 solved for x_0,
 
-    x_0 = (x_t - sqrt(1 - baralpha_t) eps(x_t, t)) / sqrt(baralpha_t),
+    x_0 = (x_t - sqrt(1 - baralpha_t) eps(x_t, t)) / sqrt(baralpha_t).
 
-and then go a step in its direction. Near t = T - 1, where x_t is almost nothing but noise, a small error of eps becomes
-a large one of x_0. It may therefore be cut off at the range of the data, as Ho et al. do for images.
+Then they move one timestep in its direction. Near t = T - 1, where x_t is almost pure noise, a small error of eps
+becomes a large error of x_0. So x_0 can be clipped to the range of the data, as Ho et al. do for images.
 
 Shapes: N points, F features, T diffusion steps.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lib.utils import Schedule
 
-CHUNK = 2000                                        # points at once: what the processor's cache holds
+CHUNK = 2000                                        # points at a time: these fit into the processor's cache
 
 
 def _predict_x0(model: nn.Module, x: Tensor, t: int, baralpha: Tensor, clip: float) -> Tensor:
@@ -29,25 +29,25 @@ def _predict_x0(model: nn.Module, x: Tensor, t: int, baralpha: Tensor, clip: flo
 @torch.no_grad()
 def sample_ddpm(model: nn.Module, noise: Tensor, schedule: Schedule, clip: float = math.inf, keep: Sequence[int] = ()
                 ) -> Tuple[Tensor, Tensor]:
-    """Ancestral sampling (Ho et al. 2020, algorithm 2): through all steps from T - 1 to 0, drawing x_{t-1} from
+    """Sample by ancestral sampling (Ho et al. 2020, algorithm 2): for t = T - 1 down to 0, sample x_{t-1} from
 
-        N(mean of q(x_{t-1} | x_t, x_0), beta_t I)    (equations 6 and 7; the variance of section 3.2),
+        N(mean of q(x_{t-1} | x_t, x_0), beta_t I)    (equations 6 and 7; the variance of section 3.2).
 
-    where no noise is added at the last step.
+    The last timestep adds no noise.
 
     Args:
         model: predicts the noise eps from x: N,F and t: N,1.
-        noise: N,F draws from N(0, I) to begin with.
+        noise: N,F samples of N(0, I) to start from.
         schedule: baralphas, alphas, betas.
         clip: largest absolute value of the predicted x_0.
-        keep: steps t of which the points are kept, for a picture of the way.
+        keep: timesteps whose points are returned as well.
 
     Returns:
         samples: N,F.
-        path: len(keep),N,F points x_t on entering step t, in the order of keep.
+        path: len(keep),N,F points x_t at the timesteps in keep, in the same order.
     """
     baralphas, alphas, betas = (values.to(noise.device) for values in schedule)
-    before = torch.cat([torch.ones_like(baralphas[:1]), baralphas[:-1]])    # baralpha_{t-1}; there is no noise in x_0
+    before = torch.cat([torch.ones_like(baralphas[:1]), baralphas[:-1]])    # baralpha_{t-1}; x_0 contains no noise
     weight_x0 = torch.sqrt(before) * betas / (1 - baralphas)
     weight_x = torch.sqrt(alphas) * (1 - before) / (1 - baralphas)
     samples, path = torch.empty_like(noise), noise.new_empty(len(keep), *noise.shape)
@@ -55,7 +55,7 @@ def sample_ddpm(model: nn.Module, noise: Tensor, schedule: Schedule, clip: float
         chunk = slice(start, start + CHUNK)
         x = noise[chunk]
         for t in reversed(range(len(betas))):
-            for place in [place for place, step in enumerate(keep) if step == t]:
+            for place in [place for place, timestep in enumerate(keep) if timestep == t]:
                 path[place, chunk] = x
             x = weight_x0[t] * _predict_x0(model, x, t, baralphas[t], clip) + weight_x[t] * x
             if t > 0:
@@ -66,11 +66,12 @@ def sample_ddpm(model: nn.Module, noise: Tensor, schedule: Schedule, clip: float
 
 @torch.no_grad()
 def sample_ddim(model: nn.Module, noise: Tensor, schedule: Schedule, steps: int, clip: float = math.inf) -> Tensor:
-    """Denoising diffusion implicit sampling (Song et al. 2021, https://arxiv.org/abs/2010.02502, equation 12 with
-    sigma = 0): no noise is drawn on the way, so that steps can be left out and the same noise gives the same sample.
+    """Sample by a denoising diffusion implicit model (DDIM; Song et al. 2021, https://arxiv.org/abs/2010.02502,
+    equation 12 with sigma = 0). It adds no noise on the way, so timesteps can be skipped, and the same noise always
+    gives the same sample.
 
     Args:
-        steps: how many of the T steps are used, evenly from T - 1 to 0.
+        steps: how many of the T timesteps to use, evenly spaced from T - 1 to 0.
         model, noise, schedule, clip: as for sample_ddpm.
 
     Returns:

@@ -2,7 +2,6 @@
 import math
 import os
 from copy import deepcopy
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
 
@@ -13,42 +12,35 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lib.checkpoint import check_history
-from lib.distances import POINTS
-from lib.draw_diffusion import frame_timesteps
+from lib.densities import DENSITIES, checksum, get_dataset
 from lib.model_diffusion import SimpleDiffusion
-from lib.run import Run, choose_device
-from lib.sample_diffusion import sample_ddpm
+from lib.monitor_diffusion import FILES, METRICS, Monitor, check_writable
+from lib.optimize import make_adam, update_ema
+from lib.run import Run, choose_device, settings_of
 from lib.script import in_one_line, say
-from lib.utils import DENSITIES, SCHEDULES, add_noise, checksum, get_dataset, linear_schedule
-from lib.monitor_diffusion import FILES, GENERATED, check_place, distances, draw_results, in_words
+from lib.utils import SCHEDULES, add_noise, linear_schedule
 
 Scheduler = torch.optim.lr_scheduler.LRScheduler
 
 
-def update_ema(average: nn.Module, model: nn.Module, step: int) -> None:
-    """Move the average towards the model's weights; `step` counts from 0."""
-    with torch.no_grad():
-        for mean, weight in zip(average.parameters(), model.parameters()):
-            mean.lerp_(weight, 9 / (step + 9))
-
-
 def mean_loss(losses: Sequence[Tensor], run: Optional[Run]) -> float:
-    """Return the mean of an epoch's losses; raise RunError if it is not finite and there is a run."""
-    loss = torch.stack(losses).mean().item()
+    """Return the mean of an epoch's losses. Raises RunError if there is a run and the mean is not finite."""
+    loss = torch.stack(list(losses)).mean().item()
     if run and not math.isfinite(loss):
         raise run.diverged(f"the loss is {loss}")
     return loss
 
 
 def has_failed(loss: float, first: Tensor, at_end: bool) -> bool:
-    """Tell whether an epoch's loss is far above 1, the loss of predicting no noise, at the end of the training or by so
-    much that something is wrong: large inputs like the index let it grow to a few hundred times the first batch's.
+    """Return whether an epoch's loss is far above 1, the loss of predicting no noise: above 10 at the end of the
+    training, or above 10,000 times the first batch's at any time. (Large inputs such as the index may raise it to a few
+    hundred times the first batch's for a while.)
     """
     return loss > 1e4 * max(1.0, first.mean().item()) or (at_end and loss > 10)
 
 
 def report(bar: tqdm, args: Any, epoch: int, metrics: Dict[str, float], warn: bool) -> None:
-    """Print the line of an epoch, and a warning below it, above the progress bar."""
+    """Print the line of an epoch, and possibly a warning below it, above the progress bar."""
     with bar.external_write_mode():
         if args.verbose:
             text = "   ".join(f"{name} {value:.4f}" for name, value in metrics.items())
@@ -59,7 +51,7 @@ def report(bar: tqdm, args: Any, epoch: int, metrics: Dict[str, float], warn: bo
 
 
 def to_device(dataset: Union[np.ndarray, Tensor], device: Union[str, torch.device]) -> Tensor:
-    """Move all points to the device at once, in float32; MPS has no float64, so convert them first."""
+    """Move all points to the device in float32 (converted first, because MPS has no float64)."""
     return torch.as_tensor(dataset, dtype=torch.float32).to(device)
 
 
@@ -70,21 +62,22 @@ def progress_bar(args: Any, first_epoch: int) -> tqdm:
 
 
 def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optimizer: torch.optim.Optimizer,
-          baralphas: Tensor, scheduler: Optional[Scheduler] = None, average: Optional[nn.Module] = None,
+          baralphas: Tensor, scheduler: Optional[Scheduler] = None, ema: Optional[nn.Module] = None,
           run: Optional[Run] = None, evaluate: Optional[Callable[[int], Dict[str, float]]] = None) -> Tensor:
-    """Teach a model to tell the noise from the data, at all steps of the forward process.
+    """Train a model to predict the noise at every timestep of the forward process.
 
     Args:
-        dataset: N,2 points. The batches are taken in their order.
+        dataset: N,2 points. Batches are taken in their order.
         args: has batch_size, device, epochs, diffusion_steps (T), dataset (its name, for the progress bar) and verbose
             (print a line for each epoch).
         model: predicts the noise, B,2, from x: B,2 and t: B,1.
+        optimizer: of the model's weights.
         baralphas: T, of the schedule.
-        scheduler: of the learning rate; it goes on with each batch. The rate is constant without one.
-        average: a copy of the model, whose weights become an average of the model's over about the last ninth of the
-            training (Shamir & Zhang 2013, section 4). They lack the noise of the single batches, and generate better.
-        run: keeps a checkpoint after each epoch, and may resume.
-        evaluate: further metrics of an epoch, for the run.
+        scheduler: of the learning rate, stepped after every batch. Without one, the rate is constant.
+        ema: a copy of the model, whose weights become a moving average of the model's over about the last ninth of the
+            training (Shamir & Zhang 2013, section 4). It is free of the noise of single batches and samples better.
+        run: saves a checkpoint after each epoch, and may resume.
+        evaluate: returns further metrics of an epoch.
 
     Returns:
         The last batch's loss, a scalar.
@@ -92,12 +85,12 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
     Raises:
         RunError: the loss is no longer finite, or the disk is full; only with a run.
     """
-    # No name that the module imports is used below: an import in the gap would hide it in the whole function.
+    # Nothing below uses a module-level import by name: an import in the gap would hide it in the whole function.
     model.to(args.device)
     batches = to_device(dataset, args.device).split(args.batch_size)
     baralphas = baralphas.to(args.device)
     loss = baralphas.new_tensor(float("nan"))
-    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "average": average}
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "ema": ema}
     first_epoch = run.start(**{name: part for name, part in parts.items() if part is not None}) if run else 1
     warned = False
     bar = progress_bar(args, first_epoch)
@@ -108,14 +101,14 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
         losses = []
         for number, batch in enumerate(batches, (epoch - 1) * len(batches)):
             # START TODO 2.2 ########################
-            # One step of training (algorithm 1): draw a step t for each point of the batch, B,1 integers, each of 0 to
-            # diffusion_steps - 1 equally likely; add the noise of that step with add_noise; let the model predict the
-            # noise from the noised points and t. The loss, called `loss`, is the mean squared error between the
-            # predicted noise and the drawn one. Then take one step of the optimizer.
+            # One step of training (algorithm 1). Sample a timestep t for each point of the batch: B,1 integers from 0
+            # to diffusion_steps - 1, all equally likely. Add the noise of these timesteps with add_noise, and let the
+            # model predict the noise from the noisy points and t. The loss, called `loss`, is the mean squared error
+            # between the predicted noise and the noise that was added. Then take one step of the optimizer.
             # BEGIN SOLUTION
             t = torch.randint(0, args.diffusion_steps, (len(batch), 1), device=batch.device)
-            noised, eps = add_noise(batch, t, baralphas)
-            loss = F.mse_loss(model(noised, t), eps)
+            noisy, eps = add_noise(batch, t, baralphas)
+            loss = F.mse_loss(model(noisy, t), eps)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -123,9 +116,9 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
             # END TODO 2.2 ########################
             if scheduler is not None:
                 scheduler.step()
-            if average is not None:
-                update_ema(average, model, number)
-            losses.append(loss.detach())            # no .item() here: it would make the device wait in every step
+            if ema is not None:
+                update_ema(ema, model, weight=9 / (number + 9))
+            losses.append(loss.detach())            # no .item() here: the device would have to wait in every step
         metrics = {"loss": mean_loss(losses, run)}
         if epoch == first_epoch:
             first_loss = losses[0]
@@ -140,8 +133,24 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
     return loss.detach()
 
 
+def make_scheduler(optimizer: torch.optim.Optimizer, args: Any, batches: int) -> Scheduler:
+    """Return a schedule of the learning rate: up within the first 5 % of the steps, then down as a cosine."""
+    steps = max(21, args.epochs * batches)          # with 20, OneCycleLR would divide by 0
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, args.learning_rate, steps, pct_start=0.05,
+                                               cycle_momentum=False)
+
+
+def warn_of_signal(baralphas: Tensor, args: Any) -> None:
+    """Print a warning if the forward process does not end in noise."""
+    if baralphas[-1] > 0.01:
+        enough = next(n for n in range(args.diffusion_steps, 10 ** 4) if linear_schedule(n)[0][-1] <= 0.01)
+        print(f"warning: after {args.diffusion_steps} timesteps, the linear schedule does not end in noise (its last "
+              f"baralpha is {baralphas[-1]:.2f}, and should be below 0.01), but sampling starts from noise: use "
+              f"--schedule cosine, or --diffusion_steps {enough} or more", flush=True)
+
+
 def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
-    """All that run_diffusion_training.py does.
+    """Do all that run_diffusion_training.py does.
 
     Args:
         args: the flags.
@@ -154,66 +163,26 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
     videos = [] if args.no_video else [
         Path(f"{os.path.basename(os.path.abspath(folder))}_{name}.mp4") for name in ("forward", "generation")]
     data = get_dataset(args.dataset, args.n_samples, np.random.default_rng(args.seed))
-    fresh = [torch.from_numpy(get_dataset(args.dataset, POINTS, np.random.default_rng([args.seed, number])))
-             for number in range(1, 6)]
-    settings = {name: getattr(args, name) for name in (
-        "n_samples", "schedule", "diffusion_steps", "epochs", "batch_size", "learning_rate", "n_blocks", "n_units",
-        "time_embedding", "evaluate_every", "seed")}
-    settings["dataset"] = in_one_line(os.path.normpath(args.dataset))
+    settings = {**settings_of(args), "dataset": in_one_line(os.path.normpath(args.dataset))}
     if args.dataset not in DENSITIES:
         settings["checksum"] = checksum(args.dataset)
-    names = [["loss"], ["loss", "swd", "energy", "swd_floor", "energy_floor"]]
-    run = Run(folder, settings, "run_diffusion_training", FILES, args.resume, args.overwrite, names, videos)
+    run = Run(folder, settings, "run_diffusion_training", FILES, args.resume, args.overwrite, METRICS, videos)
     run.check_epochs(args.epochs, "--epochs")
-    check_history(run.history[args.epochs - 1:], names[1:], folder)         # the last epoch has distances
+    check_history(run.history[args.epochs - 1:], METRICS[1:], folder)       # the last epoch has distances
     for video in videos:
-        check_place(video)
+        check_writable(video)
 
     schedule = SCHEDULES[args.schedule](args.diffusion_steps)
-    baralphas = schedule[0]
     torch.manual_seed(args.seed)
     model = SimpleDiffusion(2, args.n_blocks, args.n_units, args.time_embedding, args.diffusion_steps).to(device)
-    average = deepcopy(model)
-    fused = device.type != "mps"                    # one kernel updates all weights; MPS has it only in newer versions
-    optimizer = torch.optim.Adam(model.parameters(), args.learning_rate, fused=fused)
-    steps = max(21, args.epochs * math.ceil(len(data) / args.batch_size))   # at 20, OneCycleLR divides by 0
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(        # up within 5 % of the steps, then down as a cosine
-        optimizer, args.learning_rate, steps, pct_start=0.05, cycle_momentum=False)
-
-    clip = float(np.abs(data).max())
-    floor = distances(combinations(fresh, 2), "_floor")     # of ten pairs
-    kept = frame_timesteps(args.diffusion_steps)[::-1] if videos else []
-    generated = []                                  # by the trained model: samples and path, as sample_ddpm gives them
-
-    def generate() -> None:
-        run.seed_epoch(args.epochs + 1)             # so that a run that was stopped now can generate the same again
-        noise = torch.randn(GENERATED, 2, device=device)
-        generated[:] = [points.cpu() for points in sample_ddpm(average, noise, schedule, clip, kept)]
-
-    def evaluate(epoch: int) -> Dict[str, float]:
-        """Measure the distances, every so many epochs and at the end."""
-        if epoch == args.epochs:
-            generate()
-            samples = generated[0]
-        elif epoch % args.evaluate_every:
-            return {}
-        else:
-            samples = sample_ddpm(average, torch.randn(POINTS, 2, device=device), schedule, clip)[0].cpu()
-        return {**distances(zip(samples.split(POINTS), fresh)), **floor}
-
+    ema = deepcopy(model)
+    optimizer = make_adam(model, args.learning_rate)
+    scheduler = make_scheduler(optimizer, args, math.ceil(len(data) / args.batch_size))
+    monitor = Monitor(ema, schedule, data, args, run, videos)
     say(f"training on {args.dataset}, {len(data):,} points, on {device}")
-    if baralphas[-1] > 0.01:
-        enough = next(n for n in range(args.diffusion_steps, 10 ** 4) if linear_schedule(n)[0][-1] <= 0.01)
-        print(f"warning: the linear schedule does not end in noise after {args.diffusion_steps} steps (baralpha is "
-              f"{baralphas[-1]:.2f} there, it should be below 0.01), but generation begins with noise: take --schedule "
-              f"cosine, or --diffusion_steps {enough} or more", flush=True)
-    train(data, args, model, optimizer, baralphas, scheduler, average, run, evaluate)
-
-    # After the checkpoint: a training that is finished cannot be lost to a figure or a video.
-    if not generated and not all((folder / name).exists() for name in [*FILES, *map(os.path.abspath, videos)]):
-        generate()
-    if generated:
-        draw_results(run, data, baralphas, *generated, kept, videos)
+    warn_of_signal(schedule[0], args)
+    train(data, args, model, optimizer, schedule[0], scheduler, ema, run, monitor.evaluate)
+    monitor.save_results()      # after the last checkpoint: no figure or video can lose a finished training
     run.finish()
-    print(in_words(run.history[-1]))
+    print(monitor.summary())
     return folder, videos

@@ -1,0 +1,78 @@
+"""Figures of the VAE: its reconstructions, samples from the prior, and its latent space."""
+from pathlib import Path
+from typing import Iterable, Tuple, Union
+
+import numpy as np
+import torch
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from torch import Tensor, nn
+
+from lib.pictures import COLORS, save_image_grid
+
+CLASS_COLORS = [COLORS[i] for i in (3, 7, 5, 0, 2, 1, 6, 8, 4, 9)]      # 3, 5, 8 and 4, 7, 9 overlap: unlike colours
+Device = Union[str, torch.device]
+
+
+@torch.no_grad()
+def save_reconstructions(model: nn.Module, loader: Iterable[Tuple[Tensor, Tensor]], device: Device, path: Path,
+                         epoch: int) -> None:
+    """Save 32 images, each row with its reconstructions below."""
+    model.eval()
+    x = next(iter(loader))[0][:32].to(device)
+    rows = [row for pair in zip(x.split(8), model(x)[0].split(8)) for row in pair]
+    save_image_grid(torch.cat(rows), path, f"epoch {epoch}: test images, each row with its reconstructions below")
+
+
+@torch.no_grad()
+def save_prior_samples(model: nn.Module, device: Device, path: Path) -> None:
+    """Save the decoded images of 64 samples from the prior N(0, 1)."""
+    model.eval()
+    z = torch.randn(64, model.latent_size, generator=torch.Generator().manual_seed(0)).to(device)
+    save_image_grid(model.decode(z), path, "decoded samples from the prior N(0, 1)")
+
+
+def draw_decoded_grid(axes: Axes, images: np.ndarray, low: np.ndarray, step: np.ndarray) -> None:
+    """Draw images decoded from a grid over the latent space.
+
+    Args:
+        images: grid,grid,C,H,W, as sample_on_grid returns them.
+        low: the smallest value of each latent, 2.
+        step: the distance of neighbouring values of each latent, 2.
+    """
+    grid_size, height = images.shape[0], images.shape[3]
+    # rows from the largest latent 1 down, columns from the smallest latent 0 up
+    canvas = images[:, ::-1, 0].transpose(1, 2, 0, 3).reshape(grid_size * height, -1)
+    start, end = low - step / 2, low + (grid_size - 0.5) * step
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, extent=(start[0], end[0], start[1], end[1]), aspect="auto")
+    axes.set(xlim=(start[0], end[0]), ylim=(start[1], end[1]), xlabel="latent 0", ylabel="latent 1",
+             title="decoded grid, with each class's mean and mean standard deviation")
+
+
+def draw_encoded_images(axes: Axes, mu: np.ndarray, labels: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """Draw the encoded means of images as points, coloured by class, with a frame from low to high.
+
+    Args:
+        mu: N,2
+        labels: N, 0 to 9.
+    """
+    size = np.clip(40_000 / len(mu), 4, 40)         # of a point
+    for digit in np.unique(labels):
+        axes.scatter(*mu[labels == digit].T, s=size, linewidths=0, alpha=0.6, color=CLASS_COLORS[digit],
+                     label=str(digit))
+    axes.add_patch(Rectangle(tuple(low), *(high - low), fill=False))
+    axes.set(xlabel="latent 0", ylabel="latent 1", title="encoded test set: mean of each image, by class (frame: grid)")
+    axes.legend(title="class", markerscale=(60 / size) ** 0.5, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def draw_classes(left: Axes, right: Axes, mu: np.ndarray, sigma: np.ndarray, labels: np.ndarray) -> None:
+    """Label the mean of each class on both panels, and draw its mean standard deviation as a cross on the left one."""
+    for digit in np.unique(labels):
+        center, spread = mu[labels == digit].mean(0), sigma[labels == digit].mean(0)
+        left.errorbar(*center, xerr=spread[0], yerr=spread[1], color="blue", linewidth=2,
+                      path_effects=[patheffects.withStroke(linewidth=3.5, foreground="white")])
+        for axes, outline in ((left, "white"), (right, "black")):
+            axes.annotate(str(digit), center, (5, 4), textcoords="offset points", color=CLASS_COLORS[digit],
+                          fontsize=15, fontweight="bold",
+                          path_effects=[patheffects.withStroke(linewidth=2, foreground=outline)])
