@@ -3,7 +3,7 @@
     python -m course.reference_diffusion
 
 trains the runs in results_reference/diffusion/ (one that is there already is kept, one that was stopped is resumed),
-prints the table of docs/results_diffusion.md in Markdown, and draws the pictures of docs/ and course/answers/.
+prints the table of docs/results_diffusion.md in Markdown, and draws the figures of that page.
 """
 import argparse
 import csv
@@ -29,16 +29,16 @@ from lib.utils import DENSITIES, SCHEDULES, get_dataset
 ROOT, SEEDS, POINTS = Path("results_reference/diffusion"), (0, 1, 2), 100_000
 FACE = ROOT / "face.png"                            # the picture file among the densities
 
-# For the figures of course/answers: file, density, title, and the label of each run with its flags.
+# For the ablations of docs/results_diffusion.md: file, density, title, and the label of each run with its flags.
 ABLATIONS: Sequence[Tuple[str, str, str, Dict[str, Sequence]]] = (
-    ("2_steps", "spirals", "diffusion steps, in training and in generation", {
+    ("ablation_steps", "spirals", "diffusion steps, in training and in generation", {
         f"{steps} steps": ("--diffusion_steps", steps) for steps in (5, 10, 20, 50, 100, 1000)}),
-    ("2_schedule", "moons", "schedule and diffusion steps", {
+    ("ablation_schedule", "moons", "schedule and diffusion steps", {
         f"{schedule}, {steps} steps": ("--schedule", schedule, "--diffusion_steps", steps)
         for schedule in ("linear", "cosine") for steps in (100, 300, 1000)}),
-    ("2_epochs", "spirals", "epochs, over which the learning rate falls to 0", {
+    ("ablation_epochs", "spirals", "epochs, over which the learning rate falls to 0", {
         f"{epochs} epochs": ("--epochs", epochs) for epochs in (2, 5, 10, 20, 40, 250)}),
-    ("2_time_embedding", "spirals", "how the network is told the step, and the highest learning rate", {
+    ("ablation_time_embedding", "spirals", "how the network is told the step, and the highest learning rate", {
         f"{embedding}, {rate:g}": ("--time_embedding", embedding, "--learning_rate", rate)
         for embedding in ("index", "sinusoidal") for rate in (1e-3, 3e-3, 1e-2)}))
 
@@ -113,7 +113,7 @@ def main() -> None:
                  for key in ("swd", "swd_floor", "energy", "energy_floor", "loss")]
         print(f"| {Path(name).stem} | {' | '.join([*cells[:2], f'{ratio:.2f}', *cells[2:]])} |")
 
-    images, answers = Path("docs/images"), Path("course/answers")
+    images = Path("docs/images")
     for name in ("samples", "loss_curves", "schedules"):
         shutil.copy(runs["moons"][0] / f"{name}.png", images / f"diffusion_{name}.png")
     generated = {name: sample(folders[0])[0] for name, folders in runs.items()}
@@ -133,7 +133,7 @@ def main() -> None:
             print(f"{label}: distance {row['swd']:.4f}, {row['swd'] / row['swd_floor']:.1f} times the floor")
         draw_densities([[(f"{label}\n{row['swd']:.4f}, {row['swd'] / row['swd_floor']:.1f} × floor",
                           sample(folders[label])[0]) for label, row in rows.items()]],
-                       title, answers / f"{file}.png")
+                       title, images / f"{file}.png")
 
 
 if __name__ == "__main__":
