@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 import lib.train_gan
 from course.tests.support import write_pictures
-from lib.digits import Digits, digit_loaders
+from lib.digits import Digits, make_test_loader, make_train_loader
 from lib.explore_latent_space import plot_latent_space
 from lib.image_folder import load_images
 from lib.model_diffusion import SimpleDiffusion
@@ -18,7 +18,7 @@ from lib.model_gan import Discriminator, Generator, weights_init
 from lib.model_vae import VAE
 from lib.run import Run
 from lib.sample_diffusion import sample_ddim, sample_ddpm
-from lib.sample_gan import sample_noise, generate, ready, walk
+from lib.sample_gan import sample_noise, generate, prepare_generator, interpolate
 from lib.train_diffusion import train
 from lib.train_gan import memory_format, train_gan
 from lib.train_vae import train_vae
@@ -27,16 +27,16 @@ from lib.utils import cosine_schedule
 
 def gan_run(tmp_path, plain=False, device="cpu"):
     """Train a small GAN for two epochs and sample from it."""
-    write_pictures(tmp_path / "pictures")
+    write_pictures(tmp_path / "images")
     args = SimpleNamespace(batch_size=8, latent_size=5, ema_steps=500, num_epochs=2, lr=2e-4, beta1=0.5, plain=plain,
-                           images=True, video=False, sample_every=2, evaluate_every=1, seed=0)
+                           no_images=False, no_video=True, sample_every=2, evaluate_every=1, seed=0)
     torch.manual_seed(0)
     generator, discriminator = Generator(2, latent_size=5).apply(weights_init), Discriminator(3).apply(weights_init)
-    pictures = load_images(tmp_path / "pictures").to(device)
-    train_gan(generator, discriminator, pictures, args, Run(tmp_path / "run", {"seed": 0}))
+    images = load_images(tmp_path / "images").to(device)
+    train_gan(generator, discriminator, images, args, Run(tmp_path / "run", {"seed": 0}))
     for batch_norm in ("measured", "stored", "batch"):
-        for noise in [sample_noise(9, 5), *walk(sample_noise(6, 5).unflatten(0, (2, 3)), 2)]:
-            generate(ready(generator, 5, batch_norm), noise)
+        for noise in [sample_noise(9, 5), *interpolate(sample_noise(6, 5).unflatten(0, (2, 3)), 2)]:
+            generate(prepare_generator(generator, 5, batch_norm), noise)
 
 
 # Layouts
@@ -74,9 +74,9 @@ def test_the_layout_is_channels_last_where_that_is_faster(tmp_path, seen):
 
 
 def test_batches_are_contiguous(tmp_path):
-    write_pictures(tmp_path / "pictures")
-    pictures = load_images(tmp_path / "pictures")
-    for batch in [pictures.at(0.5, mirrored=True), *pictures.batches(8)]:
+    write_pictures(tmp_path / "images")
+    images = load_images(tmp_path / "images")
+    for batch in [images.crop_at(0.5, mirrored=True), *images.batches(8)]:
         assert batch.is_contiguous()
         assert lib.train_gan.DiffAugment(nn.Identity())(batch).is_contiguous()
 
@@ -153,9 +153,10 @@ def test_no_float64_on_the_device_in_the_vae(tmp_path, mps):
     images = torch.rand(200, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     digits = Digits("mnist", (255 * images).to(torch.uint8), torch.arange(200) % 10, (255 * images).to(torch.uint8),
                     torch.arange(200) % 10)
-    model, loaders = VAE(hidden_size=20), digit_loaders(digits, 64, "mps")
-    train_vae(model, *loaders, 2, device="mps", output_dir=tmp_path / "run")
-    plot_latent_space(model, loaders[1], "mps", 4)
+    model, train_loader, test_loader = (
+        VAE(hidden_size=20), make_train_loader(digits, 64, "mps"), make_test_loader(digits, "mps"))
+    train_vae(model, train_loader, test_loader, 2, device="mps", output_dir=tmp_path / "run")
+    plot_latent_space(model, test_loader, "mps", 4)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

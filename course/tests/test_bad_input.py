@@ -35,7 +35,7 @@ FLAGS += [(DIFFUSION, flags, flags.split()[0].split("=")[0]) for flags in (
     "--n_blocks 0", "--n_units 0", "--time_embedding none", "--evaluate_every 0", "--seed -1", "--num_epochs 3")]
 FLAGS += [(GAN, flags, flags.split()[0].split("=")[0]) for flags in (
     "--num_epochs 0", "--batch_size 0", "--latent_size 0", "--ngf 0", "--ndf x", "--lr 0", "--lr nan", "--beta1 1",
-    "--beta1 -0.1", "--ema_steps 0", "--sample_every 0", "--evaluate_every 0", "--seed -1", "--epochs 3")]
+    "--beta1 -0.1", "--ema_steps 0", "--sample_every 0", "--evaluate_every 0", "--seed -1", "--epochs 0")]
 FLAGS += [(SAMPLE, flags, flags.split()[0].split("=")[0]) for flags in (
     "--temperature -1", "--temperature x", "--num_images 0", "--interpolate 1", "--interpolate", "--weights best",
     "--batch_norm none", "--seed x")]
@@ -122,7 +122,7 @@ SHORT = "--ngf 2 --ndf 2 --latent_size 3 --num_epochs 1 --data_dir pictures "
 for name, flags, status, words in [
         ("folder of pictures that is not there", "--data_dir nowhere", 2, ["no folder nowhere", ".jpg"]),
         ("folder of pictures that is a file", "--data_dir file", 2, ["no folder file"]),
-        ("folder without pictures", "--data_dir data", 2, ["data holds no pictures", ".jpg"]),
+        ("folder without pictures", "--data_dir data", 2, ["data contains no images", ".jpg"]),
         ("GAN on an unknown device", "--device gpu", 2, ["--device gpu", "--device auto"]),
         ("GAN in the folder of another run", "--output_dir run", 2, ["run", "--resume", "--overwrite"]),
         ("GAN resumes the run of a VAE", "--output_dir run --resume", 2, ["run", "ngf", "other settings"]),
@@ -264,7 +264,7 @@ for script in PLOT, TRAIN:
             ("of random bytes", "damaged", lambda data, good: noise),
             ("of zeros", "damaged", lambda data, good: bytes(5000)),
             ("of no bytes", "damaged", lambda data, good: b""),
-            ("that is a state dict", "not the checkpoint", lambda data, good: good["model"]),
+            ("that is a state dict", "does not belong to a run", lambda data, good: good["model"]),
             ("without a model", "another model", lambda data, good: without(good, "model")),
             ("with other keys", "another model", lambda data, good: {**good, "model": {"w": torch.zeros(3)}}),
             ("with other shapes", "another model", lambda data, good: {**good, "model": shortened(good["model"])}),

@@ -17,7 +17,8 @@ from lib import sample_diffusion
 from lib.distances import energy_distance, sliced_wasserstein
 from lib.sample_diffusion import sample_ddim, sample_ddpm
 from lib.script import UserError
-from lib.utils import DENSITIES, SCHEDULES, add_noise, cosine_schedule, get_dataset, linear_schedule
+from lib.densities import DENSITIES, get_dataset
+from lib.utils import SCHEDULES, add_noise, cosine_schedule, linear_schedule
 
 
 def assert_moments(points, mean, covariance, what):

@@ -17,7 +17,7 @@ from torchvision.datasets import MNIST
 from course.tests.support import (MNIST_FILES, ROOT, TRAIN, archives, assert_done, contents, environment, idx, load,
                                   run, small_mnist, write_mnist)
 from lib import digits
-from lib.digits import Batches, digit_loaders, load_digits, shift_and_rotate
+from lib.digits import Batches, load_digits, make_test_loader, make_train_loader, shift_and_rotate
 from lib.script import RunError, UserError
 
 COURSE_DATA = os.environ.get("COURSE_DATA")
@@ -457,10 +457,11 @@ def test_batches_go_through_everything_once_a_pass():
 
 def test_loaders_of_both_data_sets(tmp_path):
     write_mnist(tmp_path, FILES)
-    train, test = digit_loaders(load_digits("mnist", tmp_path), 16)
+    mnist = load_digits("mnist", tmp_path)
+    train, test = make_train_loader(mnist, 16), make_test_loader(mnist)
     assert len(list(train)) == len(train) == 4 and len(torch.cat([x for x, _ in test])) == 20
     small = load_digits("digits")
-    train, test = digit_loaders(small, 1437)
+    train, test = make_train_loader(small, 1437), make_test_loader(small)
     one, other = (next(iter(train))[0] for _ in range(2))
     assert len(train) > 10 and 0 <= one.min() and one.max() <= 1 and not torch.equal(one.sort(0)[0], other.sort(0)[0])
     for _ in range(2):                              # the test set stays as it is, in order

@@ -25,7 +25,7 @@ from lib.draw_gan import save_nearest, nearest_images
 from lib.files import RECORD, Folder
 from lib.image_folder import load_images
 from lib.model_gan import Discriminator, Generator, weights_init
-from lib.sample_gan import sample_noise, find_weights, generate, load_generator, ready, walk
+from lib.sample_gan import sample_noise, find_weights, generate, load_generator, prepare_generator, interpolate
 from lib.script import UserError
 from lib.train_gan import update_ema
 from lib.monitor_gan import warning
@@ -305,13 +305,13 @@ def test_picture_distances():
 def test_nearest_pictures(tmp_path):
     write_pictures(tmp_path / "pictures")
     pictures = load_images(tmp_path / "pictures")
-    copies = pictures.at(1, mirrored=True)[[4, 9]]
+    copies = pictures.crop_at(1, mirrored=True)[[4, 9]]
     squares, distance = nearest_images(copies, pictures)
     assert squares.equal(copies) and (distance < 1e-3).all()
     save_nearest(copies[:, :1], pictures, tmp_path / "grey.png")            # what a generator of grey pictures makes
     assert imread(str(tmp_path / "grey.png")).std() > 0.05
     squares, distance = nearest_images(copies, pictures, but=torch.tensor([4, 9]))
-    expected = torch.stack([((pictures.at(part, mirrored)[:, None] - copies) ** 2).mean((2, 3, 4)).sqrt()
+    expected = torch.stack([((pictures.crop_at(part, mirrored)[:, None] - copies) ** 2).mean((2, 3, 4)).sqrt()
                             for part in (0, 0.5, 1) for mirrored in (False, True)])     # 6,20,2
     expected[:, [4, 9], [0, 1]] = 10
     assert distance.numpy() == pytest.approx(expected.amin((0, 1)).numpy(), rel=1e-3)
@@ -490,7 +490,7 @@ def test_batch_norm_modes(mode):
     generator that is given stays as it is."""
     generator = tiny_generator().train()
     before = {name: value.clone() for name, value in generator.state_dict().items()}
-    copy = ready(generator, 7, mode)
+    copy = prepare_generator(generator, 7, mode)
     noise = torch.randn(6, 7, 1, 1)
     alone, among = generate(copy, noise[:2]), generate(copy, noise)[:2]
     assert alone.allclose(among, atol=1e-5) == (mode != "batch")
@@ -514,12 +514,12 @@ def test_average_of_a_run_has_statistics_of_its_own(alone):
 
 def test_walk_between_opposite_noises():
     noise = torch.tensor([1.0, -1.2, 0.7]).view(3, 1, 1, 1, 1)
-    assert max(step.abs().max() for step in walk(noise, 10)) < 10
+    assert max(step.abs().max() for step in interpolate(noise, 10)) < 10
 
 
 def test_walk_passes_through_the_noises_and_keeps_their_length():
     stations = sample_noise(3 * 2, 64).unflatten(0, (3, 2))
-    way = torch.stack(list(walk(stations, 10)))
+    way = torch.stack(list(interpolate(stations, 10)))
     assert way.shape == (30, 2, 64, 1, 1) and way[::10].allclose(stations, atol=1e-5)
     lengths = way.norm(dim=2).flatten()
     assert lengths.min() > 0.95 * stations.norm(dim=2).min() and lengths.max() < 1.05 * stations.norm(dim=2).max()
@@ -532,7 +532,7 @@ def test_samples_are_those_of_the_sheet(cwd, alone):
     settings = SimpleNamespace(seed=3, temperature=0.7)
     assert_done(run(SAMPLE, "--checkpoint", alone / "results_gan" / "checkpoint.pt", "--seed", settings.seed,
                     "--temperature", settings.temperature, "--num_images", 8, "--output_dir", ".", cwd=cwd))
-    generator = ready(load_generator(alone / "results_gan" / "checkpoint.pt"), 5)
+    generator = prepare_generator(load_generator(alone / "results_gan" / "checkpoint.pt"), 5)
     images = generate(generator, sample_noise(8, 5, settings.temperature, settings.seed))
     with Image.open(str(cwd / "samples.png")) as image:
         shown = np.asarray(image.convert("RGB"), dtype=float)[-70:] / 255       # below the title

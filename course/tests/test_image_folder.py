@@ -15,8 +15,8 @@ from lib.script import UserError
 
 
 @pytest.fixture
-def pictures():
-    """Ten pictures of 6 pixels and more, whose red tells the picture, green the row and blue the column."""
+def images():
+    """Ten images of 6 pixels and more, whose red tells the image, green the row and blue the column."""
     images = []
     for number in range(10):
         height, width = (6, 6 + number) if number % 2 else (6 + number, 6)
@@ -31,7 +31,7 @@ def numbers(squares):
 
 
 def gradient(width, height):
-    """An RGB picture that is dark at its top left and reddish at its right."""
+    """An RGB image that is dark at its top left and reddish at its right."""
     rows, columns = np.mgrid[:height, :width]
     values = np.stack([255 * columns / (width - 1), 120 * rows / (height - 1), 40 + 0 * rows], axis=-1)
     return Image.fromarray(values.astype(np.uint8))
@@ -39,10 +39,10 @@ def gradient(width, height):
 
 # Cutting out
 
-def test_crop_takes_the_square_that_was_asked_for(pictures):
+def test_crop_takes_the_square_that_was_asked_for(images):
     index = torch.tensor([3, 8, 8, 0])
     top_left = torch.tensor([[0, 2], [5, 0], [8, 0], [0, 0]])
-    squares = pictures.crop(index, top_left, torch.tensor([False, False, True, True]))
+    squares = images.crop(index, top_left, torch.tensor([False, False, True, True]))
     assert squares.shape == (4, 3, 6, 6) and squares.dtype == torch.float32
     for square, number, (top, left), mirrored in zip(numbers(squares), index, top_left, (0, 0, 1, 1)):
         columns = torch.arange(6).flip(0) if mirrored else torch.arange(6)
@@ -50,18 +50,18 @@ def test_crop_takes_the_square_that_was_asked_for(pictures):
         assert (square[1] == (top + torch.arange(6))[:, None]).all() and (square[2] == left + columns).all()
 
 
-def test_at_goes_from_one_end_to_the_other(pictures):
+def test_at_goes_from_one_end_to_the_other(images):
     for part in (0, 0.5, 1):
-        squares = numbers(pictures.at(part))
+        squares = numbers(images.crop_at(part))
         for number, square in enumerate(squares):
             start = int(part * number)
             assert square[2 if number % 2 else 1].min() == start, (part, number)
 
 
-def test_augmented_is_central_or_anywhere_and_mirrored_or_not(pictures):
+def test_augmented_is_central_or_anywhere_and_mirrored_or_not(images):
     """Of 4,000 squares half should be mirrored, and half and a tenth in the middle; six standard errors are 0.05."""
     torch.manual_seed(0)
-    squares = numbers(pictures.augmented(torch.full((4000,), 9)))           # its room is 9, the middle is at 4
+    squares = numbers(images.sample_crops(torch.full((4000,), 9)))           # its room is 9, the middle is at 4
     left = squares[:, 2].amin((1, 2))
     assert sorted(left.unique().tolist()) == list(range(10)) and (squares[:, 1, :, 0] == torch.arange(6)).all()
     assert abs((squares[:, 2, 0, 0] > squares[:, 2, 0, 1]).float().mean() - 0.5) < 0.05
@@ -70,11 +70,11 @@ def test_augmented_is_central_or_anywhere_and_mirrored_or_not(pictures):
     assert (counts - 0.05).abs().max() < 0.021
 
 
-def test_an_epoch_has_every_picture_once_in_a_new_order(pictures):
+def test_an_epoch_has_every_picture_once_in_a_new_order(images):
     torch.manual_seed(0)
     orders = []
     for _ in range(2):
-        batches = list(pictures.batches(4))
+        batches = list(images.batches(4))
         assert [len(batch) for batch in batches] == [4, 4, 2]
         orders.append((numbers(torch.cat(batches))[:, 0, 0, 0] // 20).tolist())
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(10)) and orders[0] != orders[1]
@@ -105,11 +105,11 @@ MODES = {
 def test_colour_modes_and_formats(tmp_path, name):
     mode, file = MODES[name]
     save(gradient(64, 48).convert(mode), tmp_path / file)
-    pictures = load_images(tmp_path)
-    brightness = pictures.at(0.5).mean(1)[0]
-    assert len(pictures) == 1 and brightness[:, 26:].mean() > brightness[:, :6].mean() + 0.25
+    images = load_images(tmp_path)
+    brightness = images.crop_at(0.5).mean(1)[0]
+    assert len(images) == 1 and brightness[:, 26:].mean() > brightness[:, :6].mean() + 0.25
     if "grey" not in name and name != "two colours":
-        square = pictures.at(0.5)[0]
+        square = images.crop_at(0.5)[0]
         assert square[0, :, 26:].mean() > square[2, :, 26:].mean() + 0.8, "no red at the right"
 
 
@@ -146,7 +146,7 @@ def test_folders_within_folders_and_no_hidden_files(tmp_path):
         save(gradient(32, 32), tmp_path / place)
     (tmp_path / "._a.png").write_bytes(b"a Mac leaves such")
     (tmp_path / "folder.jpg").mkdir()
-    (tmp_path / "readme.txt").write_text("no picture")
+    (tmp_path / "readme.txt").write_text("no image")
     assert len(load_images(tmp_path)) == 3
 
 
@@ -185,7 +185,7 @@ def test_image_that_is_no_file(tmp_path, make, reason, capsys):
     make(tmp_path / "b.png")
     with pytest.raises(UserError, match=f"b.png.*{reason}.*--skip_bad"):
         load_images(tmp_path)
-    assert len(load_images(tmp_path, skip_bad=True)) == 1 and "left out 1 of 2" in capsys.readouterr().out
+    assert len(load_images(tmp_path, skip_bad=True)) == 1 and "skipped 1 of 2" in capsys.readouterr().out
 
 
 def test_folder_that_cannot_be_read(tmp_path, monkeypatch, capsys):
@@ -201,7 +201,7 @@ def test_folder_that_cannot_be_read(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(UserError, match="the folder .*b cannot be used .Permission denied.*--skip_bad"):
         load_images(tmp_path)
-    assert len(load_images(tmp_path, skip_bad=True)) == 1 and "left out 1 of 2" in capsys.readouterr().out
+    assert len(load_images(tmp_path, skip_bad=True)) == 1 and "skipped 1 of 2" in capsys.readouterr().out
 
 
 # Folders of runs
@@ -230,7 +230,7 @@ def test_left_out_however_it_is_spelled(tmp_path, monkeypatch, spelling):
 
 def test_all_images_in_folders_of_runs(tmp_path):
     images_at(tmp_path, "results/2.png")
-    with pytest.raises(UserError, match="holds no pictures except in folders of runs, which are left out") as error:
+    with pytest.raises(UserError, match="contains no images except in folders of runs, which are skipped") as error:
         load_images(tmp_path, leave_out=[tmp_path / "results"])
     assert str(tmp_path / "results") in str(error.value)
 
@@ -252,9 +252,9 @@ def test_formats_that_cannot_be_read_are_counted(tmp_path, capsys):
         (tmp_path / name).write_bytes(b"0")
     assert len(load_images(tmp_path)) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "left out 5 files that cannot be read as images here (.heic 3, .svg 1, .cr2 1)"]
+        "skipped 5 image files of unsupported formats (.heic 3, .svg 1, .cr2 1)"]
     (tmp_path / "a" / "1.png").unlink()
-    with pytest.raises(UserError, match=r"holds no pictures, only files .* \(.heic 3, .svg 1, .cr2 1\)"):
+    with pytest.raises(UserError, match=r"contains no images, only image files .* \(.heic 3, .svg 1, .cr2 1\)"):
         load_images(tmp_path)
 
 
@@ -267,7 +267,7 @@ def test_each_of_these_endings_is_counted(tmp_path, ending):
 
 # What cannot be used
 
-BAD = {"damaged": b"", "text": b"no picture at all"}
+BAD = {"damaged": b"", "text": b"no image at all"}
 
 
 def bad_folder(folder, kind):
@@ -294,7 +294,7 @@ def test_bad_picture_is_named_or_left_out(tmp_path, kind, capsys):
         assert "40 by 31 pixels" in str(error.value)
     assert len(load_images(tmp_path, skip_bad=True)) == 1
     said = capsys.readouterr().out
-    assert "left out 1 of 2" in said and str(path) in said
+    assert "skipped 1 of 2" in said and str(path) in said
     Path(tmp_path / "a.png").unlink()
     with pytest.raises(UserError, match="b.png"):
         load_images(tmp_path, skip_bad=True)
@@ -318,8 +318,8 @@ def test_folder_that_lies_beside_the_scripts(tmp_path, monkeypatch):
     assert str(ROOT) in str(error.value)
 
 
-@pytest.mark.parametrize("name, word", [("empty", "holds no pictures"), ("missing", "there is no folder")])
+@pytest.mark.parametrize("name, word", [("empty", "contains no images"), ("missing", "there is no folder")])
 def test_no_pictures(tmp_path, name, word):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=f"{word}.*name one that holds pictures"):
+    with pytest.raises(UserError, match=f"{word}.*choose (a folder|one) that contains images"):
         load_images(tmp_path / name)

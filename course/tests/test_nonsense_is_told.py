@@ -13,7 +13,7 @@ from lib.model_vae import VAE
 from lib.train_diffusion import train
 from lib.train_vae import mean_image_term, warning
 from lib.utils import cosine_schedule, get_dataset
-from lib.monitor_gan import in_words
+from lib.monitor_gan import summary
 
 TINY_DIFFUSION = ("--n_samples", 2000, "--n_blocks", 1, "--n_units", 8, "--diffusion_steps", 5, "--no_video")
 TINY_GAN = ("--data_dir", "pictures", "--batch_size", 4, "--ngf", 4, "--ndf", 4, "--no_images")
@@ -141,14 +141,14 @@ def row(loss_D=1.4, loss_G=0.7, D_x=0.5, D_G_z1=0.5):
     row(loss_D=1e-7, loss_G=17, D_x=1, D_G_z1=1e-8)])
 def test_outputs_at_0_or_1_get_a_warning_at_once_and_once(bad):
     for before in [], [row()], 20 * [row()]:
-        said = in_words(before + [bad], 30)
+        said = summary(before + [bad], 30)
         assert "\nwarning: the discriminator's outputs are stuck at 0 or 1" in said and "--lr" in said
-    assert "warning" not in in_words([row(), bad, bad], 30)
+    assert "warning" not in summary([row(), bad, bad], 30)
 
 
 @pytest.mark.parametrize("fine", [row(), row(3, 12, 0.9, 0.1), row(0.01, 9, 0.999, 0.001), row(6, 6, 0.7, 0.9)])
 def test_other_outputs_get_none_after_an_epoch(fine):
-    assert "warning" not in in_words([fine], 30)
+    assert "warning" not in summary([fine], 30)
 
 
 @pytest.mark.parametrize("plain", [(), ("--plain",)], ids=["default", "plain"])

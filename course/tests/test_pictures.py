@@ -45,7 +45,7 @@ def test_values_outside_are_cut_off_without_normalize():
 
 
 def test_pictures_are_files(tmp_path):
-    save_image_grid(torch.rand(12, 1, 28, 28), tmp_path / "grid.png", "a title", normalize=False)
+    save_image_grid(torch.rand(12, 1, 28, 28), tmp_path / "grid.png", "a title")
     history = [{"epoch": epoch, "train": 1 / epoch, "test": 2 / epoch} for epoch in (1, 2, 3)]
     save_curves(history, {"loss": ("train", "test"), "test alone": ("test",)}, tmp_path / "curves.png")
     save_curves(history[:1], {"loss": ("train",)}, tmp_path / "point.png")

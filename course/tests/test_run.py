@@ -1,5 +1,5 @@
 """A run that is killed, stopped, or out of disk goes on with --resume and ends with the bits of one that was left
-alone; and a folder that holds a run is not lost by mistake."""
+alone; and a folder that contains a run is not lost by mistake."""
 import os
 import random
 import shutil
@@ -96,7 +96,7 @@ def test_killed_while_it_writes_the_checkpoint(tmp_path):
         time.sleep(0.0003)
     process.kill()
     done = finish(process)
-    assert "1,797 digits of scikit-learn" in done.stdout and done.returncode == -signal.SIGKILL
+    assert "scikit-learn's 1,797 digits" in done.stdout and done.returncode == -signal.SIGKILL
     assert part.exists() and len(load(folder)["history"]) == 1
     assert_done(finish(left_alone))
     assert_done(run(TRAIN, "--output_dir", "killed", *flags, "--resume", cwd=tmp_path))
@@ -284,7 +284,7 @@ def test_files_of_others_are_never_replaced(tmp_path, name, make, flag):
                 continue
         make(path)
         before = os.readlink(str(path)) if path.is_symlink() else path.is_dir() or path.read_bytes()
-        with pytest.raises(UserError, match="was not written by this run" if is_new or flag else "holds a run"):
+        with pytest.raises(UserError, match="this run did not write it" if is_new or flag else "contains a run"):
             Run(folder, {"seed": 0}, **options, **({flag: True} if flag else {}))
         assert before == (os.readlink(str(path)) if path.is_symlink() else path.is_dir() or path.read_bytes())
 
@@ -293,7 +293,7 @@ def test_file_that_appears_during_the_run_is_kept(tmp_path):
     new = Run(tmp_path, {"seed": 0}, files=["*.png"])
     new.start(model=torch.nn.Linear(2, 1))
     (tmp_path / "picture.png").write_bytes(b"mine")
-    with pytest.raises(RunError, match="was not written by this run"):
+    with pytest.raises(RunError, match="this run did not write it"):
         with new.writing("picture.png") as path:
             path.write_bytes(b"of the run")
     assert (tmp_path / "picture.png").read_bytes() == b"mine"
@@ -464,7 +464,7 @@ def test_checkpoint_of_something_else(tmp_path, trained):
     good = load(trained)
     for other in (torch.zeros(3), [1, 2], {}, good["model"], {**good, "settings": 3}, {**good, "history": None}):
         torch.save(other, str(tmp_path / "checkpoint.pt"))
-        with pytest.raises(UserError, match="not the checkpoint"):
+        with pytest.raises(UserError, match="does not belong to a run"):
             load_checkpoint(tmp_path)
 
 

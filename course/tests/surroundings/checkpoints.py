@@ -74,7 +74,7 @@ def replacements(value: Any) -> Dict[str, Callable[[Any], Any]]:
                  "number": lambda v: 1.0}
         if value.is_floating_point():
             found.update({"NaN": lambda v: one_of(v, math.nan), "inf": lambda v: one_of(v, -math.inf),
-                          "whole numbers": lambda v: v.long(), "huge": lambda v: torch.full_like(v, 3e38)})
+                          "integers": lambda v: v.long(), "huge": lambda v: torch.full_like(v, 3e38)})
     elif isinstance(value, (int, float)):           # and bool
         found.update({"NaN": lambda v: math.nan, "inf": lambda v: math.inf, "negative": lambda v: -1 - abs(v),
                       "huge": lambda v: 2 ** 70, "zero": lambda v: 0, "true": lambda v: True})
@@ -159,7 +159,7 @@ def must_refuse(reader: Reader, place: Place, kind: str) -> bool:
         return is_setting or place[-1] in ("epoch", "lr", "eps", "last_epoch", "total_steps")
     if reader.script == GAN and place[:1] == ("history",) and kind == "half":
         return False                                # as of an epoch without distances
-    if place[-1:] == ("step",) and kind in ("whole numbers", "number"):
+    if place[-1:] == ("step",) and kind in ("integers", "number"):
         return False                                # as in older versions of torch
     if reader.title == "sample":                    # in place of the average the generator without it may be taken
         return not place and kind != "half" or kind in ("NaN", "inf", "complex")
