@@ -1,4 +1,4 @@
-"""Side-by-side timings: python -m benchmarks vae --data_dir data; the same with diffusion, and with gan"""
+"""Time the project and textbook code side by side: python -m benchmarks vae --data_dir data; also diffusion and gan"""
 import argparse
 import sys
 

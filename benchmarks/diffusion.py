@@ -1,9 +1,9 @@
-"""The project's diffusion run beside a textbook one, each from its command to its last file.
+"""Time the project's diffusion run and a textbook's side by side, each from the command to its last file.
 
-Both learn the moons from 100,000 points with a network of 8 hidden layers of 64 units, batches of 2048, the cosine
-schedule and 100 steps. The textbook's run is what tutorials show: a shuffling DataLoader over a TensorDataset, .item()
-in every step, a constant learning rate of 1e-3, the step's index as input, 250 epochs, then 100,000 samples and a
-video of the forward diffusion in 100 scatter plots. The project's run is run_diffusion_training.py with its defaults.
+Both learn the moons from 100,000 points with 8 hidden layers of 64 units, batches of 2048, the cosine schedule and
+100 timesteps. The textbook's run is what tutorials show: a shuffling DataLoader over a TensorDataset, .item() in
+every step, a constant learning rate of 1e-3, the index of the timestep as input, 250 epochs, then 100,000 samples and
+a video of the forward process in 100 scatter plots. The project's run is run_diffusion_training.py with its defaults.
 """
 import argparse
 import csv
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from statistics import median
@@ -44,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
             command = [sys.executable, "-m", "benchmarks", "diffusion", "--run", name, "--part", str(args.part)]
             environment = dict(os.environ, PYTHONPATH=str(ROOT), MPLBACKEND="Agg")
             print(f"the {name}'s run:", flush=True)
-            took[name] = seconds(lambda: subprocess.run(command, cwd=folder, env=environment, check=True))
+            took[name] = seconds(partial(subprocess.run, command, cwd=folder, env=environment, check=True))
         print(f"    {took[name]:.1f} s from command to last file", flush=True)
     print(f"the project's run is {took['textbook'] / took['project']:.1f} times as fast as "
           + (f"one {args.part}th of " if args.part > 1 else "") + "the textbook's")
@@ -57,7 +58,8 @@ def main(args: argparse.Namespace) -> None:
 def print_parts(parts: Dict[str, float]) -> None:
     *took, distance, floor = parts.values()
     print("    " + "   ".join(f"{name} {value:.1f} s" for name, value in zip(parts, took)))
-    print(f"    distance to the data {distance:.4f}, {distance / floor:.2f} times the floor of {floor:.4f}", flush=True)
+    print(f"    distance to the data {distance:.4f}, {distance / floor:.2f} times the noise floor of {floor:.4f}",
+          flush=True)
 
 
 def textbook_epoch(data, model, optimizer, baralphas) -> None:
@@ -69,8 +71,8 @@ def textbook_epoch(data, model, optimizer, baralphas) -> None:
     total = 0.0
     for batch, in DataLoader(TensorDataset(data), batch_size=BATCH, shuffle=True):
         t = torch.randint(0, STEPS, (len(batch), 1))
-        noised, eps = add_noise(batch, t, baralphas)
-        loss = mse_loss(model(noised, t), eps)
+        noisy, eps = add_noise(batch, t, baralphas)
+        loss = mse_loss(model(noisy, t), eps)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -78,7 +80,7 @@ def textbook_epoch(data, model, optimizer, baralphas) -> None:
 
 
 def textbook(part: int) -> Dict[str, float]:
-    """The textbook's script: seconds of its parts, and the distance that its samples reach, with the floor."""
+    """Run the textbook's script; return the seconds of its parts, the distance of its samples, and the noise floor."""
     import imageio.v2 as imageio
     import numpy as np
     import torch
@@ -128,20 +130,23 @@ def textbook(part: int) -> Dict[str, float]:
 
 
 def project() -> Dict[str, float]:
-    """The project's script: seconds of its parts, and the distance that it reaches, with the floor."""
+    """Run the project's script; return the seconds of its parts, the distance of its samples, and the noise floor."""
     import runpy
 
-    from lib import draw_diffusion, train_diffusion
+    from lib import monitor_diffusion, pictures, train_diffusion
     took = dict.fromkeys(("imports and the rest", "training", "sampling", "distances", "drawing", "encoding"), 0.0)
     parts, since = ["imports and the rest"], time.perf_counter()    # the part that is going on is the last
 
     def turn(part: str = "") -> None:
-        """Go on to a part, or back to the one before."""
+        """Enter a part, or return to the one before."""
         nonlocal since
         now = time.perf_counter()
         took[parts[-1]] += now - since
         since = now
-        parts.append(part) if part else parts.pop()
+        if part:
+            parts.append(part)
+        else:
+            parts.pop()
 
     def clock(where: object, name: str, part: str) -> None:
         function = getattr(where, name)
@@ -162,14 +167,14 @@ def project() -> Dict[str, float]:
                 return
             yield frame
 
-    save_video = draw_diffusion.save_video
-    draw_diffusion.save_video = lambda frames, *rest: save_video(drawn(frames), *rest)
-    clock(draw_diffusion, "save_video", "encoding")
+    save_video = pictures.save_video
+    pictures.save_video = lambda frames, *rest: save_video(drawn(frames), *rest)
+    clock(pictures, "save_video", "encoding")
     clock(train_diffusion, "train", "training")
-    clock(train_diffusion, "sample_ddpm", "sampling")
-    clock(train_diffusion, "distances", "distances")
+    clock(monitor_diffusion, "sample_ddpm", "sampling")
+    clock(monitor_diffusion, "mean_distances", "distances")
     for name in ("save_forward_video", "save_generation_video", "save_comparison", "save_schedules", "save_curves"):
-        clock(train_diffusion, name, "drawing")
+        clock(monitor_diffusion, name, "drawing")
     sys.argv = ["run_diffusion_training.py", "--quiet"]
     try:
         runpy.run_path(str(ROOT / sys.argv[0]), run_name="__main__")
@@ -183,7 +188,7 @@ def project() -> Dict[str, float]:
 
 
 def epochs(number: int = 10) -> None:
-    """Print the time of an epoch: the project's, the textbook's and the bare matrix products, in turn."""
+    """Print the time of an epoch of the project, of the textbook, and of the bare matrix products, taking turns."""
     import torch
 
     from lib.model_diffusion import SimpleDiffusion
@@ -206,7 +211,7 @@ def epochs(number: int = 10) -> None:
 
 
 def products(rows: int, times: int) -> None:
-    """The matrix products of the network: once forward; three times with the gradients of weights and inputs."""
+    """Compute the matrix products of the network: forward; with times=3, also the gradients of weights and inputs."""
     import torch
     sizes = [(10, UNITS)] + BLOCKS * [(UNITS, UNITS)] + [(UNITS, 2)]
     for k, (inputs, outputs) in enumerate(sizes):
@@ -219,7 +224,7 @@ def products(rows: int, times: int) -> None:
 
 
 def sampling(number: int = 3) -> None:
-    """Print the time of 100,000 samples, and that of the matrix products alone."""
+    """Print the time of 100,000 samples, and of the matrix products alone."""
     import torch
 
     from lib.model_diffusion import SimpleDiffusion
@@ -237,7 +242,7 @@ def sampling(number: int = 3) -> None:
 
 
 def memory(steps: int) -> None:
-    """Print the peak of memory of a run of one epoch."""
+    """Print the peak memory of a run of one epoch."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, ROOT / "run_diffusion_training.py", "--epochs=1", f"--diffusion_steps={steps}"]
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)

@@ -1,9 +1,9 @@
-"""The project's GAN epoch beside a textbook one, on a folder of pictures.
+"""Time the project's GAN epoch and a textbook's side by side, on a folder of images.
 
-Both train the same networks with the same batches and precision, in the same process, an epoch of each in turn. The
-textbook's loop is what most tutorials show: an ImageFolder whose transforms decode, scale and crop every picture anew,
-in a DataLoader with two workers, and .item() in every step. The project's default training (batches of 32, augmentation
-of what the discriminator sees, an average of the weights) stands beside them. Snapshots and distances are not timed.
+Both train the same networks with the same batches and precision, in the same process, taking turns epoch by epoch.
+The textbook's loop is what most tutorials show: an ImageFolder whose transforms decode, scale and crop every image
+again, in a DataLoader with two workers, and .item() in every step. The project's default training (batches of 32,
+DiffAugment, an EMA of the weights) is timed as well. Snapshots and distances are not included.
 """
 import argparse
 from statistics import median
@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from benchmarks.vae import seconds
 from lib.script import integer
 
-SIZE = 2048                                         # of the square matrices whose product is the machine's peak
+SIZE = 2048                                         # of the square matrices whose product gives the machine's peak
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def textbook_loader(data_dir: str, batch_size: int):
-    """Batches of B,3,32,32 pictures in [-1, 1] and of labels that nobody needs."""
+    """Return batches of B,3,32,32 images in [-1, 1] and of unused labels."""
     from torch.utils.data import DataLoader
     from torchvision import datasets, transforms
     change = transforms.Compose([
@@ -66,23 +66,23 @@ def main(args: argparse.Namespace) -> None:
     from lib.augment_gan import DiffAugment
     from lib.image_folder import load_images
     from lib.model_gan import Discriminator, Generator, weights_init
-    from lib.train_gan import make_optimizers, train_epoch
+    from lib.optimize import make_adam
+    from lib.train_gan import train_epoch
 
     start = seconds(lambda: load_images(args.data_dir))
-    pictures, loader = load_images(args.data_dir), textbook_loader(args.data_dir, 128)
+    images, loader = load_images(args.data_dir), textbook_loader(args.data_dir, 128)
 
     def networks():
         torch.manual_seed(0)
         return Discriminator(32).apply(weights_init), Generator(32).apply(weights_init)
 
     def project(plain: bool):
-        flags = SimpleNamespace(batch_size=128 if plain else 32, latent_size=64, ema_steps=500, num_epochs=1,
-                                lr=2e-4, beta1=0.5)
+        flags = SimpleNamespace(batch_size=128 if plain else 32, latent_size=64, ema_steps=500, num_epochs=1)
         discriminator, generator = (network.to(memory_format=torch.channels_last) for network in networks())
-        optimizers = make_optimizers(discriminator, generator, flags)
-        average = None if plain else networks()[1].to(memory_format=torch.channels_last)
+        optimizers = [make_adam(network, 2e-4, (0.5, 0.999)) for network in (discriminator, generator)]
+        ema = None if plain else networks()[1].to(memory_format=torch.channels_last)
         seen_by = discriminator if plain else DiffAugment(discriminator)
-        return lambda: train_epoch(seen_by, generator, average, pictures, *optimizers, flags, 1, lambda step: None)
+        return lambda: train_epoch(seen_by, generator, ema, images, *optimizers, flags, 1, lambda step: None)
 
     discriminator, generator = networks()
     optimizers = [torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999))
@@ -103,7 +103,7 @@ def main(args: argparse.Namespace) -> None:
     middle = {name: median(values) for name, values in times.items()}
     rate, peak = counter.get_total_flops() / middle["--plain"], 2 * SIZE ** 3 / middle["matrix product"]
     print(f"\ntorch {torch.__version__}, {torch.get_num_threads()} threads; medians of {args.epochs} epochs in turn, "
-          f"{len(pictures)} pictures, which took {start:.1f} s to load once")
+          f"{len(images)} images, which took {start:.1f} s to load once")
     print(f"an epoch of --plain takes {middle['--plain']:.2f} s, the textbook's {middle['textbook']:.2f} s: "
           f"{middle['textbook'] / middle['--plain']:.2f} times as long")
     print(f"an epoch of the default takes {middle['default'] / middle['--plain']:.2f} times as long as one of --plain")

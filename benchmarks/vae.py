@@ -1,9 +1,8 @@
-"""The project's VAE epoch beside a textbook one, on MNIST.
+"""Time the project's VAE epoch and a textbook's side by side, on MNIST.
 
-Both train the same model with the same batch size and optimizer, in the same process, an epoch of the one and
-an epoch of the other in turn. The textbook's loop is what most tutorials show: a DataLoader without workers
-over torchvision's MNIST with ToTensor, and .item() in every step. An epoch is training on the 60,000 images;
-the evaluation after it is not timed.
+Both train the same model with the same batch size and optimizer, in the same process, taking turns epoch by epoch. The
+textbook's loop is what most tutorials show: a DataLoader without workers over torchvision's MNIST with ToTensor, and
+.item() in every step. An epoch trains on all 60,000 images; the evaluation after it is not included.
 """
 import argparse
 import os
@@ -11,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from statistics import median
 from typing import Callable, List
 
@@ -20,25 +20,26 @@ BATCH = 128
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data_dir", default="data", help="where MNIST lies (default: %(default)s)")
+    parser.add_argument("--data_dir", default="data", help="folder with MNIST (default: %(default)s)")
     parser.add_argument("--epochs", type=integer(1), default=15, help="epochs of each (default: %(default)s)")
     parser.set_defaults(function=main)
 
 
 def seconds(function: Callable[[], object]) -> float:
+    """Return how long a call takes."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def matrix_products(images: int) -> None:
-    """The products of an epoch's shapes and no more: forward, gradients of weights and of inputs."""
+    """Compute only the matrix products of an epoch: forward, and the gradients of weights and inputs."""
     import torch
     sizes = [(784, 100), (100, 2), (100, 2), (2, 100), (100, 784)]
     weights = [torch.randn(shape) for shape in sizes]
     for start in range(0, images, BATCH):
         n = min(BATCH, images - start)
-        inputs = {size: torch.randn(n, size) for size in (784, 100, 2)} if n < BATCH or start == 0 else inputs
+        inputs = {size: torch.randn(n, size) for size in (784, 100, 2)}
         for k, ((rows, columns), weight) in enumerate(zip(sizes, weights)):
             inputs[rows] @ weight
             inputs[rows].t() @ inputs[columns]
@@ -51,12 +52,13 @@ def main(args: argparse.Namespace) -> None:
     from torch.utils.data import DataLoader
     from torchvision import datasets, transforms
 
-    from lib.digits import digit_loaders, load_digits
+    from lib.digits import load_digits, make_test_loader, make_train_loader
     from lib.loss_vae import VAELoss
     from lib.model_vae import VAE
     from lib.train_vae import evaluate, train_epoch
 
-    train_loader, test_loader = digit_loaders(load_digits("mnist", args.data_dir), BATCH)
+    digits = load_digits("mnist", args.data_dir)
+    train_loader, test_loader = make_train_loader(digits, BATCH), make_test_loader(digits)
     textbook_loader = DataLoader(datasets.MNIST(args.data_dir, train=True, transform=transforms.ToTensor()),
                                  batch_size=BATCH, shuffle=True)
 
@@ -80,7 +82,7 @@ def main(args: argparse.Namespace) -> None:
     times = {"project": [], "textbook": [], "floor": []}
     for number in range(args.epochs):
         for name, (epoch, *rest) in runs.items():
-            times[name].append(seconds(lambda: epoch(*rest)))
+            times[name].append(seconds(partial(epoch, *rest)))
         times["floor"].append(seconds(lambda: matrix_products(60_000)))
         print(f"epoch {number + 1:2d}   " + "   ".join(
             f"{name} {values[-1]:6.2f} s" for name, values in times.items()), flush=True)
@@ -100,13 +102,13 @@ def main(args: argparse.Namespace) -> None:
 
 
 def start_time(command: List[str]) -> float:
-    """Median of 15 starts of this Python, in seconds."""
+    """Return the median time of 15 starts of this Python, in seconds."""
     return median(seconds(lambda: subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, check=True))
                   for _ in range(15))
 
 
 def whole_command(data_dir: str) -> None:
-    """Run the script for two epochs, and print its time and its peak of memory."""
+    """Run the script for two epochs, and print its time and peak memory."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "run_vae_training.py", "--dataset", "mnist", "--data_dir", data_dir,
                    "--num_epochs", "2", "--output_dir", folder]

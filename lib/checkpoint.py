@@ -183,7 +183,7 @@ def check_tensor(value: Any, name: str) -> None:
 
 def _checked_optimizer(state: Dict[str, Any], optimizer: torch.optim.Optimizer) -> Dict[str, Any]:
     """Return an optimizer's state after checking it; options that depend on the device, like fused, come from here."""
-    expected, groups = optimizer.state_dict()["param_groups"], state.get("param_groups")
+    expected, groups = optimizer.state_dict()["param_groups"], state.get("param_groups", [])
     _require(isinstance(groups, list) and len(groups) == len(expected), "the groups of parameters")
     merged = []
     for mine, theirs in zip(expected, groups):
@@ -196,7 +196,7 @@ def _checked_optimizer(state: Dict[str, Any], optimizer: torch.optim.Optimizer) 
                 _require(_equal(theirs.get(key), mine[key]), key)
         merged.append({**mine, "lr": theirs["lr"]})
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    states = state.get("state")
+    states = state.get("state", {})
     _require(isinstance(states, dict) and sorted(states) == list(range(len(weights))), "the state of its parameters")
     for number, weight in enumerate(weights):
         _require(isinstance(states[number], dict) and states[number].keys() == states[0].keys(), "its names")

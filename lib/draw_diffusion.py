@@ -3,6 +3,7 @@ points would only show where there is at least one.
 
 Shapes: N points, T diffusion steps.
 """
+from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, Sequence, Tuple, Union
 
@@ -105,7 +106,7 @@ def save_forward_video(data: Tensor, noisy: Callable[[int], Tensor], baralphas: 
         label.set_text(f"timestep {t:4d} of 0 to {len(baralphas) - 1}" if t >= 0 else "data")
 
     timesteps = [-1, *frame_timesteps(len(baralphas))]
-    save_animation(figure, [image, line, label], [lambda t=t: show(t) for t in timesteps], path)
+    save_animation(figure, [image, line, label], [partial(show, t) for t in timesteps], path)
 
 
 def save_generation_video(points: Tensor, timesteps: Sequence[int], samples: Tensor, data: np.ndarray, path: Path
@@ -129,4 +130,4 @@ def save_generation_video(points: Tensor, timesteps: Sequence[int], samples: Ten
 
     frames = [(x_t, f"timestep {t:4d} of {max(timesteps)} to 0") for x_t, t in zip(points, timesteps)]
     frames.append((samples, "generated"))
-    save_animation(figure, [image, label], [lambda frame=frame: show(*frame) for frame in frames], path)
+    save_animation(figure, [image, label], [partial(show, *frame) for frame in frames], path)

@@ -3,6 +3,7 @@
 Shapes: B batch, C channels; images are B,C,32,32 with values in [-1, 1].
 """
 import math
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Dict, Iterator, Optional, Sequence, Tuple
@@ -49,7 +50,7 @@ def save_progress_video(snapshots: Sequence[Path], path: Path) -> None:
     """
     def frames() -> Iterator[np.ndarray]:
         size = None
-        for snapshot in [*snapshots, *snapshots[-1:] * 10]:
+        for snapshot in [*snapshots, *[snapshots[-1]] * 10]:
             try:
                 with Image.open(str(snapshot)) as image:
                     frame = np.asarray(image.convert("RGB"))
@@ -84,7 +85,7 @@ def save_interpolation_video(batches: Sequence[Tensor], steps: int, path: Path) 
         image.set_data(frames[number])
         label.set_text(f"latent {number // steps + 1}, {number % steps / steps:4.0%} of the way to the next")
 
-    save_animation(figure, [image, label], [lambda n=n: show(n) for n in range(len(frames))], path)
+    save_animation(figure, [image, label], [partial(show, number) for number in range(len(frames))], path)
 
 
 def nearest_images(generated: Tensor, images: Images, exclude: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:

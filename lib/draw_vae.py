@@ -1,22 +1,25 @@
 """Figures of the VAE: its reconstructions, samples from the prior, and its latent space."""
 from pathlib import Path
-from typing import Iterable, Tuple, Union
+from typing import TYPE_CHECKING, Iterable, Tuple, Union
 
 import numpy as np
 import torch
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.pictures import COLORS, save_image_grid
+
+if TYPE_CHECKING:
+    from lib.model_vae import VAE
 
 CLASS_COLORS = [COLORS[i] for i in (3, 7, 5, 0, 2, 1, 6, 8, 4, 9)]      # 3, 5, 8 and 4, 7, 9 overlap: unlike colours
 Device = Union[str, torch.device]
 
 
 @torch.no_grad()
-def save_reconstructions(model: nn.Module, loader: Iterable[Tuple[Tensor, Tensor]], device: Device, path: Path,
+def save_reconstructions(model: "VAE", loader: Iterable[Tuple[Tensor, Tensor]], device: Device, path: Path,
                          epoch: int) -> None:
     """Save 32 images, each row with its reconstructions below."""
     model.eval()
@@ -26,7 +29,7 @@ def save_reconstructions(model: nn.Module, loader: Iterable[Tuple[Tensor, Tensor
 
 
 @torch.no_grad()
-def save_prior_samples(model: nn.Module, device: Device, path: Path) -> None:
+def save_prior_samples(model: "VAE", device: Device, path: Path) -> None:
     """Save the decoded images of 64 samples from the prior N(0, 1)."""
     model.eval()
     z = torch.randn(64, model.latent_size, generator=torch.Generator().manual_seed(0)).to(device)
@@ -59,8 +62,8 @@ def draw_encoded_images(axes: Axes, mu: np.ndarray, labels: np.ndarray, low: np.
     """
     size = np.clip(40_000 / len(mu), 4, 40)         # of a point
     for digit in np.unique(labels):
-        axes.scatter(*mu[labels == digit].T, s=size, linewidths=0, alpha=0.6, color=CLASS_COLORS[digit],
-                     label=str(digit))
+        x, y = mu[labels == digit].T
+        axes.scatter(x, y, s=size, linewidths=0, alpha=0.6, color=CLASS_COLORS[digit], label=str(digit))
     axes.add_patch(Rectangle(tuple(low), *(high - low), fill=False))
     axes.set(xlabel="latent 0", ylabel="latent 1", title="encoded test set: mean of each image, by class (frame: grid)")
     axes.legend(title="class", markerscale=(60 / size) ** 0.5, loc="upper left", bbox_to_anchor=(1, 1))
@@ -70,7 +73,7 @@ def draw_classes(left: Axes, right: Axes, mu: np.ndarray, sigma: np.ndarray, lab
     """Label the mean of each class on both panels, and draw its mean standard deviation as a cross on the left one."""
     for digit in np.unique(labels):
         center, spread = mu[labels == digit].mean(0), sigma[labels == digit].mean(0)
-        left.errorbar(*center, xerr=spread[0], yerr=spread[1], color="blue", linewidth=2,
+        left.errorbar(center[0], center[1], xerr=spread[0], yerr=spread[1], color="blue", linewidth=2,
                       path_effects=[patheffects.withStroke(linewidth=3.5, foreground="white")])
         for axes, outline in ((left, "white"), (right, "black")):
             axes.annotate(str(digit), center, (5, 4), textcoords="offset points", color=CLASS_COLORS[digit],

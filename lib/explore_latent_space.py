@@ -1,12 +1,12 @@
 """Exploring the latent space of a trained VAE: where it encodes images, and what it decodes from every point."""
 from pathlib import Path
-from typing import Any, Dict, Iterable, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.checkpoint import CHECKPOINT, check_history, load_checkpoint, load_part
 from lib.digits import load_digits, make_test_loader
@@ -16,12 +16,15 @@ from lib.pictures import save_figure
 from lib.run import choose_device
 from lib.script import UserError
 
+if TYPE_CHECKING:
+    from lib.model_vae import VAE
+
 SCRIPT = "plot_latent_space"
 Device = Union[str, torch.device]
 
 
 @torch.no_grad()
-def get_mu_logvar(model: nn.Module, test_loader: Iterable[Tuple[Tensor, Tensor]], device: Device = "cpu"
+def get_mu_logvar(model: "VAE", test_loader: Iterable[Tuple[Tensor, Tensor]], device: Device = "cpu"
                   ) -> Tuple[Tensor, Tensor]:
     """Encode a whole dataset.
 
@@ -45,7 +48,7 @@ def get_mu_logvar(model: nn.Module, test_loader: Iterable[Tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
-def sample_on_grid(model: nn.Module, latent0_min: float, latent0_max: float, latent1_min: float, latent1_max: float,
+def sample_on_grid(model: "VAE", latent0_min: float, latent0_max: float, latent1_min: float, latent1_max: float,
                    grid_size: int, device: Device = "cpu") -> Tuple[np.ndarray, np.ndarray]:
     """Decode the points of a regular grid over a rectangle of the latent space.
 
@@ -77,7 +80,7 @@ def sample_on_grid(model: nn.Module, latent0_min: float, latent0_max: float, lat
     # END TODO 1.3 ########################
 
 
-def plot_latent_space(model: nn.Module, test_loader: Iterable[Tuple[Tensor, Tensor]], device: Device = "cpu",
+def plot_latent_space(model: "VAE", test_loader: Iterable[Tuple[Tensor, Tensor]], device: Device = "cpu",
                       grid_size: int = 20, figure: Optional[Figure] = None) -> Figure:
     """Draw the decoded latent space next to the encoded dataset.
 
@@ -96,7 +99,7 @@ def plot_latent_space(model: nn.Module, test_loader: Iterable[Tuple[Tensor, Tens
     return figure
 
 
-def draw_latent_space(left: Axes, right: Axes, model: nn.Module, test_loader: Iterable[Tuple[Tensor, Tensor]],
+def draw_latent_space(left: Axes, right: Axes, model: "VAE", test_loader: Iterable[Tuple[Tensor, Tensor]],
                       device: Device, grid_size: int) -> Tuple[np.ndarray, np.ndarray]:
     """Draw the two panels of plot_latent_space.
 
@@ -120,7 +123,7 @@ def draw_latent_space(left: Axes, right: Axes, model: nn.Module, test_loader: It
     return mu, sigma
 
 
-def load_run(folder: Union[str, Path], device: Device) -> Tuple[nn.Module, Dict[str, Any]]:
+def load_run(folder: Union[str, Path], device: Device) -> Tuple["VAE", Dict[str, Any]]:
     """Load the model of a run, and its checkpoint.
 
     Raises:
@@ -128,7 +131,7 @@ def load_run(folder: Union[str, Path], device: Device) -> Tuple[nn.Module, Dict[
     """
     checkpoint = load_checkpoint(folder)
     settings = checkpoint["settings"]
-    kinds = {"hidden_size": int, "latent_size": int, "dataset": str, "kl_loss_weight": float}
+    kinds: Dict[str, Any] = {"hidden_size": int, "latent_size": int, "dataset": str, "kl_loss_weight": float}
     if not kinds.keys() <= settings.keys():
         raise UserError(f"{folder} is not a run of run_vae_training.py")
     for name, kind in kinds.items():
@@ -168,8 +171,9 @@ def compare_runs(folders: Sequence[Union[str, Path]], data_dir: Union[str, Path]
                         f"spread of the means {spread:.2f}, median sigma {np.median(sigma):.2g}")
         below.set_title("encoded test set")
     for axes in figure.axes[:-1]:                   # one legend is enough
-        if axes.get_legend():
-            axes.get_legend().remove()
+        legend = axes.get_legend()
+        if legend:
+            legend.remove()
 
 
 def run_plot_latent_space(args: Any) -> Path:

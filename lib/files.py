@@ -89,7 +89,7 @@ class _Lock:
         except ImportError:                         # Windows, which cannot lock a folder
             import msvcrt
             self.handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
-            msvcrt.locking(self.handle, msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(self.handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
             return
         try:
             self.handle = os.open(folder, os.O_RDONLY)

@@ -105,8 +105,8 @@ def read_and_resize(path: Path, size: int) -> np.ndarray:
     if min(image.size) < size:
         raise ValueError(f"it is {image.size[0]} by {image.size[1]} pixels, but at least {size} by {size} are needed")
     scale = size / min(image.size)
-    shape = tuple(max(size, round(side * scale)) for side in image.size)
-    return np.asarray(image.resize(shape, Image.BILINEAR))
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def find_files(data_dir: Path, leave_out: Sequence[Union[str, Path]]) -> Tuple[List[Path], List[Path], List[Refused]]:
@@ -128,7 +128,7 @@ def find_files(data_dir: Path, leave_out: Sequence[Union[str, Path]]) -> Tuple[L
     refused: List[Refused] = []
 
     def refuse(error: OSError) -> None:
-        refused.append((Path(error.filename), error.strerror))
+        refused.append((Path(error.filename), error.strerror or str(error)))
 
     for name, folders, names in os.walk(data_dir, followlinks=True, onerror=refuse):
         folder, real = Path(name), Path(os.path.realpath(name))

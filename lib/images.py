@@ -19,12 +19,14 @@ FORMATS: Dict[str, Tuple[str, ...]] = {             # Pillow's names; only these
     "WEBP": (".webp",), "AVIF": (".avif", ".avifs"), "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc")}
 MAX_BYTES = 2 ** 30
 OPTIONAL = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}         # not every build of Pillow has these
-OTHER_ENDINGS = (                                   # also images, but of formats that Pillow cannot read
+OTHER_ENDINGS: Tuple[str, ...] = (                  # also images, but of formats that Pillow cannot read
     ".heic", ".heif", ".hif", ".jxl", ".jxr", ".jls", ".bpg", ".svg", ".svgz", ".eps", ".ai", ".psd", ".psb", ".xcf",
     ".exr", ".hdr", ".tga", ".ico", ".icns", ".pcx", ".dds", ".qoi", ".wmf", ".emf", ".fits", ".raw", ".dng", ".cr2",
     ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srw", ".orf", ".rw2", ".raf", ".pef")
-TURNS = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM, 5: Image.TRANSPOSE,
-         6: Image.ROTATE_270, 7: Image.TRANSVERSE, 8: Image.ROTATE_90}      # by EXIF orientation
+TURNS = {                                           # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90}
 
 
 @contextmanager
@@ -96,7 +98,7 @@ def read_image(path: Union[str, Path], min_side: int) -> Image.Image:
 
 def _apply_exif_orientation(image: Image.Image) -> Image.Image:
     try:
-        turn = TURNS.get(image.getexif().get(0x0112))
+        turn = TURNS.get(image.getexif().get(0x0112, 1))
     except Exception:                               # the pixels are still fine if the EXIF block is damaged
         turn = None
     return image if turn is None else image.transpose(turn)

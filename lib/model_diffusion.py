@@ -27,17 +27,19 @@ class SimpleDiffusion(nn.Module):
     def __init__(self, nfeatures: int, nblocks: int = 2, nunits: int = 64, time_embedding: str = "index",
                  diffusion_steps: int = 100) -> None:
         super().__init__()
+        self.embedding: Tensor
         if time_embedding not in ("index", "sinusoidal"):
             raise ValueError(f"there is no time embedding {time_embedding!r}: choose index or sinusoidal")
         self.sinusoidal = time_embedding == "sinusoidal"
         angle = torch.arange(diffusion_steps)[:, None] / diffusion_steps * (math.pi / 2 * 2 ** torch.arange(4))
         self.register_buffer("embedding", torch.cat([torch.sin(angle), torch.cos(angle)], dim=1), persistent=False)
-        self.layers = nn.ModuleList([nn.Linear(nfeatures + (8 if self.sinusoidal else 1), nunits)])
-        self.layers.extend(nn.Linear(nunits, nunits) for _ in range(nblocks))
-        self.layers.append(nn.Linear(nunits, nfeatures))
+        layers = [nn.Linear(nfeatures + (8 if self.sinusoidal else 1), nunits),
+                  *(nn.Linear(nunits, nunits) for _ in range(nblocks)),
+                  nn.Linear(nunits, nfeatures)]
         if self.sinusoidal:     # not for "index": that input goes up to T and would drown out the coordinates
-            for layer in self.layers:
+            for layer in layers:
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # He et al. 2015, for deep ReLU networks
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Predict the noise.

@@ -98,7 +98,7 @@ class Run:
             self.record.lock()
         if resume and os.path.lexists(self.folder / CHECKPOINT):
             self.checkpoint = load_checkpoint(self.folder)
-            self._compare_settings()
+            self._compare_settings(self.checkpoint)
             self.history = list(self.checkpoint["history"])
             if metrics:
                 check_history(self.history, metrics, self.folder)
@@ -133,9 +133,9 @@ class Run:
         if problem:
             raise UserError(problem)
 
-    def _compare_settings(self) -> None:
-        before = self.checkpoint["settings"]
-        names = {**before, **self.settings} if "threads" in self.checkpoint else before    # old runs stored fewer
+    def _compare_settings(self, checkpoint: Dict[str, Any]) -> None:
+        before = checkpoint["settings"]
+        names = {**before, **self.settings} if "threads" in checkpoint else before    # old runs stored fewer
         self.settings.update({key: before[key] for key in before if self.settings.get(key) == "auto"})
         changed = [f"{key} was {before.get(key)} and is now {self.settings.get(key)}"
                    for key in names if before.get(key) != self.settings.get(key)]

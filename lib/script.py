@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import warnings
-from typing import Callable, Optional, Sequence, TextIO
+from typing import Any, Callable, NoReturn, Optional, Sequence, TextIO
 
 
 class UserError(Exception):
@@ -35,13 +35,14 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                          allow_abbrev=False)
 
-    def parse_args(self, args: Optional[Sequence[str]] = None, namespace=None) -> argparse.Namespace:
+    def parse_args(self, args: Optional[Sequence[str]] = None,  # type: ignore[override]
+                   namespace: Any = None) -> argparse.Namespace:
         for text in sys.argv[1:] if args is None else args:
             if re.fullmatch("--[^=]+=--", text):    # before Python 3.13, argparse turns this into []
                 self.error(f"argument {text[:-3]}: -- is not a value")
         return super().parse_args(args, namespace)
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         sys.exit(_print_error(self.prog, f"error: {message} (--help shows all flags)", 2))
 
 
@@ -155,7 +156,7 @@ def _prepare_process() -> None:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")               # for names that it cannot encode
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # for names that it cannot encode
     os.environ.pop("MPLBACKEND", None)              # a notebook's own may not be installed here
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -166,7 +167,7 @@ def _run(main: Callable[[], None]) -> int:
         os.getcwd()
     except FileNotFoundError:
         raise UserError("the working directory no longer exists: change to another one") from None
-    status = 0
+    status: Any = 0
     try:
         main()
     except SystemExit as end:                       # by the parser: --help, or an invalid flag

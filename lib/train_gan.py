@@ -171,7 +171,7 @@ def train_gan(generator: nn.Module, discriminator: nn.Module, images: Images, ar
     """
     device = images.pixels.device
     for network in (generator, discriminator):
-        network.to(device, memory_format=memory_format(device))
+        network.to(device).to(memory_format=memory_format(device))
     optimizerD, optimizerG = (
         make_adam(network, args.lr, (args.beta1, 0.999)) for network in (discriminator, generator))
     ema = None if args.plain else deepcopy(generator)

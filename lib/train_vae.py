@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Optional, Sequence, Tuple, Union
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from lib.digits import load_digits, make_test_loader, make_train_loader
@@ -29,7 +29,7 @@ def kl_term(mu: Tensor, logvar: Tensor) -> Tensor:
     return VAELoss(1.0)(pixel, pixel, mu, logvar) - VAELoss(0.0)(pixel, pixel, mu, logvar)
 
 
-def train_epoch(model: nn.Module, loader: Loader, loss_function: VAELoss, optimizer: torch.optim.Optimizer,
+def train_epoch(model: VAE, loader: Loader, loss_function: VAELoss, optimizer: torch.optim.Optimizer,
                 device: Union[str, torch.device] = "cpu") -> Tuple[float, float]:
     """Train on every batch once.
 
@@ -56,7 +56,7 @@ def train_epoch(model: nn.Module, loader: Loader, loss_function: VAELoss, optimi
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, loader: Loader, device: Union[str, torch.device] = "cpu") -> Tuple[float, float]:
+def evaluate(model: VAE, loader: Loader, device: Union[str, torch.device] = "cpu") -> Tuple[float, float]:
     """Measure reconstruction and KL term, mean per image in nats, in evaluation mode: with z = mu."""
     model.eval()
     terms, count = [], 0
@@ -71,15 +71,12 @@ def evaluate(model: nn.Module, loader: Loader, device: Union[str, torch.device] 
 
 def mean_image_term(loader: Loader) -> float:
     """Return the reconstruction term, per image in nats, of a decoder that returns the mean image for every z."""
-    total, count = 0, 0
-    for x, _ in loader:
-        total, count = total + x.cpu().double().sum(0), count + len(x)
-    mean = total / count
+    mean = torch.cat([x for x, _ in loader]).cpu().double().mean(0)
     return -(torch.xlogy(mean, mean) + torch.xlogy(1 - mean, 1 - mean)).sum().item()
 
 
 @torch.no_grad()
-def warning(model: nn.Module, loader: Loader, device: Union[str, torch.device], history: Sequence[Dict[str, float]],
+def warning(model: VAE, loader: Loader, device: Union[str, torch.device], history: Sequence[Dict[str, float]],
             mean_term: float) -> str:
     """Return a warning if training has failed although the loss is finite, otherwise "".
 
@@ -104,7 +101,7 @@ def warning(model: nn.Module, loader: Loader, device: Union[str, torch.device], 
     return f"{what}. The learning rate is probably too large: start again with a lower --lr"
 
 
-def train_vae(model: nn.Module, train_loader: Loader, test_loader: Loader, num_epochs: int = 15, lr: float = 1e-3,
+def train_vae(model: VAE, train_loader: Loader, test_loader: Loader, num_epochs: int = 15, lr: float = 1e-3,
               kl_loss_weight: float = 1.0, save_images: bool = True, device: Union[str, torch.device] = "cpu",
               output_dir: Union[str, Path] = "results", run: Optional[Run] = None) -> None:
     """Train a VAE with Adam, and save checkpoint, metrics and figures to a folder.

@@ -18,7 +18,7 @@ from lib.model_gan import Discriminator, Generator, weights_init
 from lib.model_vae import VAE
 from lib.run import Run
 from lib.sample_diffusion import sample_ddim, sample_ddpm
-from lib.sample_gan import sample_noise, generate, prepare_generator, interpolate
+from lib.sample_gan import generate, interpolate, prepare_generator, sample_noise
 from lib.train_diffusion import train
 from lib.train_gan import memory_format, train_gan
 from lib.train_vae import train_vae

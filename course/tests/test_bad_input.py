@@ -105,10 +105,10 @@ for name, flags, status, words in [
 
 TINY = "--n_samples 300 --n_blocks 1 --n_units 4 --diffusion_steps 3 --epochs 1 "
 for name, flags, status, words in [
-        ("unknown density", "--dataset mooons", 2, ["--dataset mooons", "moons", "spirals", "picture"]),
-        ("picture that is not there", "--dataset cat.png", 2, ["--dataset cat.png", "picture"]),
+        ("unknown density", "--dataset mooons", 2, ["--dataset mooons", "moons", "spirals", "image"]),
+        ("picture that is not there", "--dataset cat.png", 2, ["--dataset cat.png", "image"]),
         ("picture that is a folder", "--dataset run", 2, ["--dataset run"]),
-        ("picture that is none", "--dataset file", 2, ["--dataset file", "picture"]),
+        ("picture that is none", "--dataset file", 2, ["--dataset file", "image"]),
         ("diffusion on an unknown device", "--device gpu", 2, ["--device gpu", "--device auto"]),
         ("diffusion in the folder of another run", "--output_dir run", 2, ["run", "--resume", "--overwrite"]),
         ("diffusion resumes the run of a VAE", "--output_dir run --resume", 2, ["run", "schedule", "other settings"]),

@@ -362,9 +362,9 @@ def png(picture):
 
 @pytest.mark.parametrize("data, word", (
     (png(Image.new("L", (50, 50), 255)), "blank"), (png(Image.new("RGB", (50, 50), 0)), "blank"),
-    (png(Image.new("RGBA", (50, 50), 0)), "blank"), (png(gray(disc()[0]))[:-30], "picture"),
-    (png(gray(disc()[0]))[:20], "picture"), (b"", "picture"), (b"x,y\n1,2\n", "picture"),
-    (b"\x89PNG\r\n\x1a\n" + bytes(100), "picture")), ids=(
+    (png(Image.new("RGBA", (50, 50), 0)), "blank"), (png(gray(disc()[0]))[:-30], "image"),
+    (png(gray(disc()[0]))[:20], "image"), (b"", "picture"), (b"x,y\n1,2\n", "picture"),
+    (b"\x89PNG\r\n\x1a\n" + bytes(100), "image")), ids=(
         "white", "black", "transparent", "truncated", "cut in the head", "empty", "a table", "zeros"))
 def test_picture_that_cannot_be_used(tmp_path, data, word):
     path = tmp_path / "picture.png"

@@ -25,10 +25,11 @@ from lib.draw_gan import save_nearest, nearest_images
 from lib.files import RECORD, Folder
 from lib.image_folder import load_images
 from lib.model_gan import Discriminator, Generator, weights_init
-from lib.sample_gan import sample_noise, find_weights, generate, load_generator, prepare_generator, interpolate
-from lib.script import UserError
-from lib.train_gan import update_ema
+from lib.load_gan import find_weights, load_generator
 from lib.monitor_gan import warning
+from lib.optimize import update_ema
+from lib.sample_gan import generate, interpolate, prepare_generator, sample_noise
+from lib.script import UserError
 
 EPOCHS, STEPS = 6, 3                                # 20 pictures in batches of 8
 TINY = ("--data_dir", "pictures", "--num_epochs", EPOCHS, "--batch_size", 8, "--ngf", 2, "--ndf", 3, "--latent_size", 5,
@@ -79,7 +80,7 @@ def test_metrics(alone):
     """One row an epoch; the distances of both, every four epochs and at the end, beside one floor."""
     rows = metrics(alone / "results_gan")
     assert list(rows[0]) == ["epoch", "loss_D", "loss_G", "D_x", "D_G_z1", "D_G_z2"] + [
-        f"swd_{side}_{name}" for name in ("generator", "average", "floor") for side in (32, 16)]
+        f"swd_{side}_{name}" for name in ("generator", "ema", "floor") for side in (32, 16)]
     assert [int(row["epoch"]) for row in rows] == list(range(1, EPOCHS + 1))
     assert [int(row["epoch"]) for row in rows if row["swd_32_ema"]] == [4, 6]
     assert len({(row["swd_32_floor"], row["swd_16_floor"]) for row in rows if row["swd_32_floor"]}) == 1
@@ -89,14 +90,14 @@ def test_metrics(alone):
 def test_weights_are_what_the_checkpoint_holds(alone):
     """But for the statistics of batch norm, which are measured anew."""
     checkpoint = load(alone / "results_gan")
-    for name, part in (("generator.pt", "generator"), ("generator_ema.pt", "average"),
+    for name, part in (("generator.pt", "generator"), ("generator_ema.pt", "ema"),
                        ("discriminator.pt", "discriminator")):
         weights = torch.load(str(alone / "results_gan" / name), weights_only=True)
         assert list(weights) == list(checkpoint[part])
         changed = {key for key in weights if not weights[key].equal(checkpoint[part][key])}
         assert all("running" in key or "num_batches" in key for key in changed)
         assert bool(changed) == (part != "discriminator")
-    assert not checkpoint["generator"]["layers.0.weight"].equal(checkpoint["average"]["layers.0.weight"])
+    assert not checkpoint["generator"]["layers.0.weight"].equal(checkpoint["ema"]["layers.0.weight"])
 
 
 def test_video_shows_the_snapshots(alone):
@@ -108,7 +109,7 @@ def test_video_shows_the_snapshots(alone):
 
 
 def test_plain_is_the_assignments_training(cwd, alone):
-    """No average, other results; and batches of 128."""
+    """No ema, other results; and batches of 128."""
     flags = list(TINY)
     del flags[flags.index("--batch_size"):flags.index("--batch_size") + 2]
     done = run(GAN, *flags, "--plain", cwd=cwd)
@@ -116,7 +117,7 @@ def test_plain_is_the_assignments_training(cwd, alone):
     assert set(contents(cwd / "results_gan")) == FILES - {"generator_ema.pt", *(
         f"generated_{step:06d}.png" for step in (7, 14, 18))} | {"generated_000006.png"}    # six steps in all
     checkpoint = load(cwd / "results_gan")
-    assert "average" not in checkpoint and checkpoint["settings"]["batch_size"] == 128
+    assert "ema" not in checkpoint and checkpoint["settings"]["batch_size"] == 128
     assert "swd_32_ema" not in metrics(cwd / "results_gan")[-1]
 
 
@@ -132,7 +133,7 @@ def test_same_seed_same_bits_and_another_seed_others(cwd, alone):
         assert_done(finish(process))
     assert_same_run(cwd / "results_gan", alone / "results_gan")
     one, other = load(cwd / "results_gan"), load(cwd / "other")
-    for part in ("generator", "discriminator", "average"):
+    for part in ("generator", "discriminator", "ema"):
         assert not any(value.equal(other[part][name]) for name, value in one[part].items() if value.dim() > 1)
 
 
@@ -212,18 +213,18 @@ def test_generator_learns_through_the_augmentation():
     assert (images.grad.abs().sum((1, 2, 3)) > 0).all()
 
 
-def test_average_is_over_the_last_steps():
-    """The first ten count alike; later ones as an exponential average. Weights of 1, 2, 3, ... tell."""
-    model, average = nn.Linear(1, 1), nn.Linear(1, 1)
+def test_ema_is_over_the_last_steps():
+    """The first ten count alike; later ones as an exponential ema. Weights of 1, 2, 3, ... tell."""
+    model, ema = nn.Linear(1, 1), nn.Linear(1, 1)
     expected = 0.0
     for step in range(1, 31):
         for parameter in model.parameters():
             nn.init.constant_(parameter, step)
-        update_ema(average, model, step, memory=10)
+        update_ema(ema, model, weight=max(1 / 10, 1 / step))
         expected += (step - expected) / min(step, 10)
         if step == 10:
-            assert average.weight.item() == pytest.approx(5.5)          # of 1 to 10
-    assert average.weight.item() == average.bias.item() == pytest.approx(expected)
+            assert ema.weight.item() == pytest.approx(5.5)          # of 1 to 10
+    assert ema.weight.item() == ema.bias.item() == pytest.approx(expected)
 
 
 def test_first_weights():
@@ -431,7 +432,8 @@ def saved_forms(generator):
         "one dict of both networks": {**{f"d.{name}": value for name, value in Discriminator(3).state_dict().items()},
                                       **{f"g.layers.{name}": value for name, value in weights.items()}},
         "before num_batches_tracked": {name: value for name, value in weights.items() if "num_b" not in name},
-        "with the average": {"generator": Generator(2).state_dict(), "average": weights}}
+        "with the EMA": {"generator": Generator(2).state_dict(), "ema": weights},
+        "with the EMA's old name": {"generator": Generator(2).state_dict(), "average": weights}}
 
 
 @pytest.mark.parametrize("form", saved_forms(Generator(2)))
@@ -444,8 +446,8 @@ def test_any_checkpoint_of_a_generator_is_read(form, tmp_path):
     assert difference.abs().max() < (1e-2 if "float16" in form else 1e-6)
 
 
-def test_average_or_generator():
-    both = {"generator": Generator(2).state_dict(), "average": Generator(3).state_dict()}
+def test_ema_or_generator():
+    both = {"generator": Generator(2).state_dict(), "ema": Generator(3).state_dict()}
     for name, content in both.items():
         assert find_weights(both, name)["layers.0.weight"].shape == content["layers.0.weight"].shape
 
@@ -505,11 +507,11 @@ def test_batch_norm_modes(mode):
         assert values.mean((0, 2, 3)).abs().max() < 0.25 and (values.var((0, 2, 3)) - 1).abs().max() < 0.3
 
 
-def test_average_of_a_run_has_statistics_of_its_own(alone):
+def test_ema_of_a_run_has_statistics_of_its_own(alone):
     """So --batch_norm stored makes pictures of it, too, and not one grey."""
     checkpoint = load(alone / "results_gan")
-    average = {name: value for name, value in checkpoint["average"].items() if "running_mean" in name}
-    assert all(value.any() and not value.equal(checkpoint["generator"][name]) for name, value in average.items())
+    ema = {name: value for name, value in checkpoint["ema"].items() if "running_mean" in name}
+    assert all(value.any() and not value.equal(checkpoint["generator"][name]) for name, value in ema.items())
 
 
 def test_walk_between_opposite_noises():

@@ -45,8 +45,7 @@ def cases() -> Iterator[Case]:
         def case(*flags, word):
             return Case(f"flag {script[:-3]} {printable(' '.join(flags))}", script, flags, REFUSED, (word,))
 
-        for action in flags_of(script):
-            flag = action.option_strings[-1]
+        for action, flag in ((action, flag) for action in flags_of(script) for flag in action.option_strings):
             if action.nargs == 0:
                 for value in "", "--", "1", "a\nb":
                     yield case(f"{flag}={value}", ENDS_SOON, word=flag)
