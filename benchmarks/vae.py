@@ -39,7 +39,8 @@ def matrix_products(images: int) -> None:
     weights = [torch.randn(shape) for shape in sizes]
     for start in range(0, images, BATCH):
         n = min(BATCH, images - start)
-        inputs = {size: torch.randn(n, size) for size in (784, 100, 2)}
+        if n < BATCH or start == 0:
+            inputs = {size: torch.randn(n, size) for size in (784, 100, 2)}
         for k, ((rows, columns), weight) in enumerate(zip(sizes, weights)):
             inputs[rows] @ weight
             inputs[rows].t() @ inputs[columns]
