@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from tests.scoring import edits, handed_in, python38
+from tests.scoring.edition import CHANGELOG, Edition, read_edition
 from tests.scoring.report import MISTAKE, NOT_ENDED, NOT_FILLED_IN, NOT_RUN, Results, in_one_line, read_report
 from tests.scoring.tasks import TASKS, Task
 
@@ -39,6 +40,8 @@ class Score(NamedTuple):
     edits: List[str]
     seed: int
     newer: Sequence[str] = ()
+    edition: Optional[Edition] = None  # of the tests
+    based_on: str = ""  # the edition that a graded submission started from: "1", "before 2", or "" if unknown
 
 
 def run_tests(folder: Path, seed: int) -> Results:
@@ -156,7 +159,7 @@ def score(folder: Path = ROOT, seed: Optional[int] = None) -> Score:
     else:
         is_reference = (folder / "course").is_dir()
         found = [] if is_reference else [f"{edits.HANDED_OUT} is missing or damaged: no edits can be found without it"]
-    return Score(rows, found, seed, python38.find_newer(folder))
+    return Score(rows, found, seed, python38.find_newer(folder), read_edition(edits.read(folder / CHANGELOG)))
 
 
 def to_do(row: Row) -> bool:
@@ -227,9 +230,19 @@ def failures_in_words(row: Row) -> List[str]:
     return lines + [""]
 
 
+def edition_in_words(score: Score) -> List[str]:
+    """Return the edition of the tests and, if it is another one, that of a graded submission."""
+    if score.edition is None:
+        return []
+    other = score.based_on not in ("", str(score.edition.number))
+    return [f"Edition {score.edition.number} of {score.edition.date}"
+            + (f" (the submission's edition: {score.based_on})" if other else ""), ""]
+
+
 def markdown(score: Score) -> str:
     """The score in Markdown that can be read in a terminal."""
-    lines = ["# Score", ""] + table(score.rows) + ["", "A task's points are shared equally by its tests.", ""]
+    lines = ["# Score", ""] + edition_in_words(score) + table(score.rows)
+    lines += ["", "A task's points are shared equally by its tests.", ""]
     failed = [row for row in score.rows if to_do(row)]
     if failed:
         lines += ["## What to look at first", ""]
