@@ -1,7 +1,7 @@
-"""The gaps of the reference solution, and how they are cut out.
+"""Find the gaps of the reference solution and cut them out.
 
-A gap in the reference looks like this; the cut puts one `raise NotImplementedError` in the place of the lines from
-BEGIN SOLUTION to END SOLUTION, at their indent, and leaves every other byte as it is.
+A gap in the reference looks like this. The cut replaces the lines from BEGIN SOLUTION to END SOLUTION by one
+`raise NotImplementedError` at the same indentation, and leaves every other byte unchanged.
 
     # START TODO 1.1 ########################
     # What the student is to do.
@@ -25,40 +25,42 @@ MARKER = re.compile(r"([ \t]*)# (?:(START TODO|END TODO) (\S+)(?: #+)?|(BEGIN SO
 
 
 class Gap(NamedTuple):
-    """One solution region of the reference."""
+    """One gap of the reference, with its solution."""
     task: str  # "1.1"
     path: str  # "lib/model_vae.py"
-    line: int  # of BEGIN SOLUTION, counted from 1
+    line: int  # the line of BEGIN SOLUTION, counted from 1
     name: str  # the function around it, "VAE.encode"; a second gap in the same function is "VAE.encode#2"
     indent: str
-    region: str  # the lines from BEGIN SOLUTION to END SOLUTION, both included
+    region: str  # the lines from BEGIN SOLUTION to END SOLUTION inclusive
 
 
 class MarkerError(ValueError):
-    """The markers of a file do not make gaps; the message begins with file and line."""
+    """The markers in a file do not form valid gaps. The message starts with the file and line."""
 
     def __init__(self, path: str, line: int, message: str) -> None:
         super().__init__(f"{path}:{line}: {message}")
 
 
 def _find_blocks(path: str, lines: Sequence[str]) -> List[Tuple[str, str, int, int]]:
-    """(task, indent, line of BEGIN SOLUTION, line of END SOLUTION) of every TODO block."""
-    blocks, seen, task, indent = [], [], "", ""  # seen: the lines of the open block's markers
+    """Return (task, indent, line of BEGIN SOLUTION, line of END SOLUTION) for every TODO block."""
+    blocks: List[Tuple[str, str, int, int]] = []
+    seen: List[int] = []  # the lines of the open block's markers
+    task = indent = ""
     for number, line in enumerate(lines, 1):
         if not MARKER_WORDS.search(line):
             continue
         match = MARKER.fullmatch(line)
         if match is None:
-            raise MarkerError(path, number, f"not written like the marker that it seems to be: {line.strip()}")
+            raise MarkerError(path, number, f"this marker is misspelled: {line.strip()}")
         kind, due = match[2] or match[4], ORDER[len(seen)]
         if kind != due:
             after = f", after {ORDER[len(seen) - 1]} in line {seen[-1]}" if seen else ""
-            raise MarkerError(path, number, f"{kind} where {due} is due{after}")
+            raise MarkerError(path, number, f"found {kind} where {due} was expected{after}")
         seen.append(number)
         if kind == "START TODO":
             indent, task = match[1], match[3]
         if task not in [row.number for row in TASKS]:
-            raise MarkerError(path, number, f"task {task} has no points: it is not in tests/scoring/tasks.py")
+            raise MarkerError(path, number, f"unknown task {task}: add it to tests/scoring/tasks.py")
         if match[1] != indent:
             raise MarkerError(path, number, f"{kind} is not indented like START TODO in line {seen[0]}")
         if kind == "END TODO":
@@ -67,7 +69,7 @@ def _find_blocks(path: str, lines: Sequence[str]) -> List[Tuple[str, str, int, i
             blocks.append((task, indent, seen[1], seen[2]))
             seen = []
     if seen:
-        raise MarkerError(path, seen[-1], f"{ORDER[len(seen) - 1]} with no {ORDER[len(seen)]} after it")
+        raise MarkerError(path, seen[-1], f"{ORDER[len(seen) - 1]} without {ORDER[len(seen)]} after it")
     return blocks
 
 
@@ -86,23 +88,25 @@ def _raise_line(gap: Gap) -> str:
 
 
 def _function_around(tree: ast.AST, gap: Gap) -> str:
-    """The qualified name of the function in which the gap's `raise` is a statement."""
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    around = [node for node in ast.walk(tree) if isinstance(node, kinds) and node.lineno < gap.line <= node.end_lineno]
+    """Return the qualified name of the function in which the gap's `raise` is a statement."""
+    around = [node for node in ast.walk(tree)
+              if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+              and node.lineno < gap.line <= (node.end_lineno or 0)]
     is_statement = any(isinstance(node, ast.Raise) and node.lineno == gap.line for node in ast.walk(tree))
     if not is_statement or not around or isinstance(around[-1], ast.ClassDef):
-        raise MarkerError(gap.path, gap.line, "a gap stands in a function, so that the file can be imported unfilled")
+        raise MarkerError(gap.path, gap.line,
+                          "a gap must be inside a function, so that the file can be imported unfilled")
     return ".".join(node.name for node in around)
 
 
 def split(path: str, text: str) -> List[Union[str, Gap]]:
-    """A file's text in pieces: what students get as it is, and the gaps. Strings and regions joined are the text again.
+    """Split a file's text into what students get unchanged and the gaps; strings and regions joined are the text.
 
     Raises:
-        MarkerError: the markers do not make gaps, each in a function, that leave Python behind when cut.
+        MarkerError: the markers do not form valid gaps inside functions, or the cut file is not valid Python.
     """
     lines = list(io.StringIO(text, newline=""))
-    cut_lines = list(lines)  # the handout, with blank lines for what is missing, so that line numbers stay
+    cut_lines = list(lines)  # the handout, padded with blank lines to keep the line numbers
     pieces: List[Union[str, Gap]] = []
     done = 0
     for task, indent, begin, end in _find_blocks(path, lines):
@@ -115,24 +119,29 @@ def split(path: str, text: str) -> List[Union[str, Gap]]:
     try:
         tree = ast.parse("".join(cut_lines) if done else "")
     except SyntaxError as error:
-        raise MarkerError(path, error.lineno or 1, f"with its gaps cut, the file is no Python: {error.msg}") from None
+        raise MarkerError(path, error.lineno or 1,
+                          f"the file is not valid Python once its gaps are cut: {error.msg}") from None
     times: Dict[str, int] = Counter()
-    for place, gap in enumerate(pieces):
-        if isinstance(gap, Gap):
-            name = _function_around(tree, gap)
+    for place, piece in enumerate(pieces):
+        if isinstance(piece, Gap):
+            name = _function_around(tree, piece)
             times[name] += 1
-            pieces[place] = gap._replace(name=name if times[name] == 1 else f"{name}#{times[name]}")
+            pieces[place] = piece._replace(name=name if times[name] == 1 else f"{name}#{times[name]}")
     return pieces
 
 
 def cut(path: str, text: str, keep: Sequence[str] = ()) -> str:
-    """The student's text of a file; the gaps of the tasks in `keep` stay solved. Raises MarkerError."""
-    return "".join(piece if isinstance(piece, str) else piece.region if piece.task in keep else _raise_line(piece)
-                   for piece in split(path, text))
+    """Return the student's version of a file; the gaps of the tasks in `keep` stay solved. Raises MarkerError."""
+    def student_text(piece: Union[str, Gap]) -> str:
+        if isinstance(piece, str):
+            return piece
+        return piece.region if piece.task in keep else _raise_line(piece)
+
+    return "".join(map(student_text, split(path, text)))
 
 
 def read_source(root: Union[str, Path], name: str) -> str:
-    """A Python file's text, line ends as they are. Raises MarkerError where it is not UTF-8."""
+    """Return a Python file's text with its line endings unchanged. Raises MarkerError if it is not UTF-8."""
     data = (Path(root) / name).read_bytes()
     try:
         return data.decode("utf-8")

@@ -1,9 +1,9 @@
 """Grade what students hand in: python -m course.grade SUBMISSION ...
 
-Each SUBMISSION is a student's repository, as a folder, a zip or a tar file. What is in its gaps, what it adds to lib,
-its feedback.md and submission.pdf go into a fresh handout, so that the tests and all that is given are those of today.
-A file with gaps that is changed outside them is taken as a whole. Edits are listed. Their code runs on this machine:
-for work of people you do not know, take one that may be lost.
+Each SUBMISSION is a student's repository: a folder, a zip file or a tar file. The contents of its gaps, the files it
+adds to lib, its feedback.md and submission.pdf are copied into a fresh handout, so today's tests and given code apply.
+A file that was changed outside its gaps is copied as a whole. Edits outside the gaps are listed. The code runs on this
+machine: for submissions from people you don't know, use a disposable machine or container.
 """
 import argparse
 import csv
@@ -26,76 +26,81 @@ from tests.scoring.score import Score, markdown, points, score
 from tests.scoring.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
-FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")        # also as East Asian keyboards write them
+FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")        # the last four are full-width characters
 
 
 class Result(NamedTuple):
-    """A submission with its score, or the reason why it has none."""
+    """A submission with its score, or the reason it has none."""
     name: str
     score: Optional[Score]
     reason: str = ""
 
 
 def grade(path: Path, seed: Optional[int] = None) -> Score:
-    """Return the score of what a student has handed in: a folder or an archive.
+    """Return the score of a submission, which is a folder or an archive.
 
     Raises:
-        HandInError: there is no exercise in it.
+        HandInError: it does not contain the exercise.
         MarkerError, RuntimeError, OSError: as for `handout.write` and `tests.scoring.score.score`.
     """
-    with tempfile.TemporaryDirectory() as name:
-        fresh = Path(name).resolve() / "fresh"
-        folder, left_out = collect(path, Path(name).resolve() / "handed_in")
+    with tempfile.TemporaryDirectory() as scratch:
+        fresh = Path(scratch).resolve() / "fresh"
+        folder, left_out = collect(path, Path(scratch).resolve() / "handed_in")
         given = handout.write(ROOT, fresh)
         theirs = edits.handed_out(folder)
-        for path in given:
-            today, mine = edits.read(fresh / path), edits.read(folder / path)
-            if mine is not None and path.startswith("lib/") and edits.gap_lines(today):
+        for name in given:
+            today, mine = edits.read(fresh / name) or "", edits.read(folder / name)
+            if mine is not None and name.startswith("lib/") and edits.gap_lines(today):
                 filled = handout.fill(today, mine)
-                if filled is None or edits.compare(path, theirs.get(path, today), mine):
-                    shutil.copyfile(str(folder / path), str(fresh / path))
+                if filled is None or edits.compare(name, theirs.get(name, today), mine):
+                    shutil.copyfile(str(folder / name), str(fresh / name))
                 else:
-                    (fresh / path).write_bytes(filled.encode("utf-8", errors="replace"))
+                    (fresh / name).write_bytes(filled.encode("utf-8", errors="replace"))
         (fresh / "feedback.md").unlink()
-        new = {path.relative_to(folder).as_posix() for path in folder.glob("lib/**/*.py")} - set(given)
-        for path in sorted(new | {"feedback.md", "submission.pdf"}):
-            left_out += add(folder / path, fresh / path, path)
-        return score(fresh, seed)._replace(edits=find_edits(folder, fresh) + left_out)
+        new = {found.relative_to(folder).as_posix() for found in folder.glob("lib/**/*.py")} - set(given)
+        for name in sorted(new | {"feedback.md", "submission.pdf"}):
+            left_out += add(folder / name, fresh / name, name)
+        result = score(fresh, seed)
+        return result._replace(edits=find_edits(folder, fresh) + left_out,
+                               based_on=handout.base_edition(folder, result.edition))
 
 
 def add(path: Path, to: Path, name: str) -> List[str]:
-    """Copy a file, if there is one, and say in words if that is impossible."""
+    """Copy a file if it exists; return a message if that is impossible."""
     if path.is_file():
         try:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(str(path), str(to))
-        except OSError:                             # a folder has the name of a given file
-            return [in_one_line(f"{name} stands in the way of a given file")]
+        except OSError:                             # a folder has the name of a given file, or the reverse
+            return [in_one_line(f"{name} has the same name as a given file or folder")]
     return []
 
 
 def find_edits(folder: Path, fresh: Path) -> List[str]:
-    """The edits outside the gaps, against the edition that the student has: today's, or an earlier one."""
+    """Return the edits outside the gaps, compared with the edition that the student received."""
     today, theirs = edits.handed_out(fresh), edits.handed_out(folder)
-    older = [f"{edits.HANDED_OUT} is not today's: an earlier edition, or changed"] if theirs and theirs != today else []
+    other = theirs and theirs != today
+    older = [f"{edits.HANDED_OUT} differs from today's: an earlier handout, or changed"] if other else []
     return older + edits.find_edits(folder, theirs or today)
 
 
 def rows(results: Sequence[Result]) -> List[List[str]]:
-    """Return a table with a row for each submission, its head first."""
+    """Return a table with a header and a row for each submission."""
     here = [number for number, task in enumerate(TASKS) if task.bonus or task.graded_by == "tests"]
-    head = ["submission"] + [TASKS[number].number for number in here] + ["sum", "submission.pdf", "edits", "not graded"]
-    lines = [head]
+    header = ["submission"] + [TASKS[number].number for number in here]
+    lines = [header + ["sum", "submission.pdf", "edits", "edition", "not graded"]]
     for name, result, reason in results:
-        earned = [result.rows[number].earned if result else Fraction(0) for number in here]
-        with_pdf = result and any(PDF_IS_THERE in row.note for row in result.rows if row.earned is None)
-        lines.append([name] + [points(number) for number in earned + [sum(earned)]]
-                     + ["yes" if with_pdf else "no", str(len(result.edits)) if result else "0", reason])
+        earned = [Fraction(result.rows[number].earned or 0) if result else Fraction(0) for number in here]
+        cells = ["no", "0", ""]
+        if result:
+            has_pdf = any(PDF_IS_THERE in row.note for row in result.rows if row.earned is None)
+            cells = ["yes" if has_pdf else "no", str(len(result.edits)), result.based_on]
+        lines.append([name] + [points(number) for number in earned + [sum(earned, Fraction(0))]] + cells + [reason])
     return lines
 
 
 def as_csv(lines: Sequence[Sequence[str]]) -> str:
-    """Return a table as CSV, in which no cell is a formula to a spreadsheet or has a line end."""
+    """Return a table as CSV in which no cell contains a line break or looks like a formula to a spreadsheet."""
     cells = [[in_one_line(cell) for cell in line] for line in lines]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(
@@ -104,7 +109,7 @@ def as_csv(lines: Sequence[Sequence[str]]) -> str:
 
 
 def names_of(paths: Sequence[Path]) -> List[str]:
-    """Return a name for each submission that is also the name of a file, and no other's."""
+    """Return for each submission a unique name that can also be a file name."""
     names: List[str] = []
     for path in paths:
         name = first = in_one_line(os.path.basename(os.path.abspath(str(path))))[:80].strip() or "submission"
@@ -117,11 +122,11 @@ def names_of(paths: Sequence[Path]) -> List[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m course.grade", description=__doc__.split("\n\n", 1)[1])
+    parser = argparse.ArgumentParser(prog="python -m course.grade", description=(__doc__ or "").split("\n\n", 1)[-1])
     parser.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSION",
-                        help="a student's repository: a folder, a zip or a tar file")
+                        help="a student's repository: a folder, a zip file or a tar file")
     parser.add_argument("--output", type=Path, default=Path("scores"), metavar="DIR",
-                        help="a new or empty folder for scores.csv and the score of each submission "
+                        help="a new or empty folder for scores.csv and a score file for each submission "
                              "(default: %(default)s)")
     parser.add_argument("--seed", type=int, metavar="N", help="repeat the random inputs of an earlier run")
     args = parser.parse_args()
@@ -130,23 +135,25 @@ def main() -> None:
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        parser.error(f"--output: {args.output} cannot be made ({error.strerror})")
+        parser.error(f"--output: {args.output} cannot be created ({error.strerror})")
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")        # a character that this terminal does not have
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")    # characters that this terminal cannot show
     results: List[Result] = []
     for name, path in zip(names_of(args.submissions), args.submissions):
         try:
-            results.append(Result(name, grade(path, args.seed)))
-            text = markdown(results[-1].score)
-        except Exception as error:                  # of whatever they have handed in: the others want their scores
+            graded = grade(path, args.seed)
+            results.append(Result(name, graded))
+            text = markdown(graded)
+        except Exception as error:                  # whatever this submission causes, the others are graded
             results.append(Result(name, None, in_one_line(str(error)) or type(error).__name__))
             text = f"# Score\n\nThis submission could not be graded: {results[-1].reason}\n"
         (args.output / f"{name}.md").write_bytes(text.encode("utf-8", errors="replace"))
         (args.output / "scores.csv").write_text(as_csv(rows(results)), encoding="utf-8")
-        head, *_, line = rows(results)
-        print(", ".join(f"{title} {cell}" for title, cell in zip(head, line) if cell), flush=True)
+        header, *_, line = rows(results)
+        print(", ".join(f"{title} {cell}" for title, cell in zip(header, line) if cell), flush=True)
     not_graded = [result for result in results if not result.score]
-    print(f"the scores of {len(results) - len(not_graded)} of {len(results)} are in {args.output}", flush=True)
+    print(f"graded {len(results) - len(not_graded)} of {len(results)}; the scores are in {args.output}", flush=True)
     for result in not_graded:
         print(f"grade: {result.name} could not be graded: {result.reason}", file=sys.stderr)
     sys.exit(bool(not_graded))

@@ -1,6 +1,7 @@
-"""Cut the student edition out of the reference solution: python -m course.handout DIR
+"""Write the handout, the reference solution with its gaps cut out: python -m course.handout DIR
 
-A handout in which students have begun to work gets a new edition by python -m course.handout --update DIR
+`python -m course.handout --update DIR` brings a handout that students have already started on to today's edition. It
+keeps what they have written.
 """
 import argparse
 import hashlib
@@ -18,58 +19,64 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from course.gaps import Gap, MarkerError, cut, read_source, split
+from tests.scoring.edition import CHANGELOG, Edition, read_edition
 from tests.scoring.edits import CODE, HANDED_OUT, compare, gap_lines, handed_out, outside_gaps, split_lines
 
-TEACHER_ONLY = ("course/", "benchmarks/", ".ci/", ".github/")
-FOR_STUDENTS = "course/student/"  # the exception: goes into the handout, without this prefix
-SUMS = "SHA256SUMS"  # of all files, in tests/handout.zip
+TEACHER_ONLY = ("course/", "benchmarks/", ".ci/", ".github/", "CONTRIBUTING.md", "conftest.py", "pyproject.toml")
+FOR_STUDENTS = "course/student/"  # the exception: these files go into the handout, without this prefix
+SUMS = "SHA256SUMS"  # in tests/handout.zip: the checksums of all files
+LARGEST_RECORD = 2 ** 20  # bytes of a text in tests/handout.zip
 
 
 class FolderError(ValueError):
-    """The handout cannot be written to the folder that was named."""
+    """The handout cannot be written to the given folder."""
 
 
 def _tracked_files(root: Path) -> List[str]:
     try:
         git = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except FileNotFoundError:
-        raise RuntimeError("git is not installed; it knows which files belong to the project") from None
+        raise RuntimeError("git is not installed; it is needed to list the project's files") from None
     if git.returncode:
         reason = os.fsdecode(git.stderr).strip().split("\n")[0]
-        raise RuntimeError(f"{root} is not a git checkout that can be read ({reason})")
+        raise RuntimeError(f"{root} is not a readable git checkout ({reason})")
     return sorted(set(os.fsdecode(git.stdout).split("\0")) - {""})
 
 
 def student_files(root: Union[str, Path]) -> List[str]:
-    """The tracked files that go into the handout, as posix paths from `root`; RuntimeError where git has none."""
+    """Return the tracked files that go into the handout, as posix paths relative to `root`.
+
+    Raises:
+        RuntimeError: git is missing, or tracks no such file.
+    """
     files = [name for name in _tracked_files(Path(root))
              if name.startswith(FOR_STUDENTS) or not name.startswith(TEACHER_ONLY)]
     if not files:
-        raise RuntimeError(f"git tracks no file in {root} that students get")
+        raise RuntimeError(f"git tracks no file in {root} that belongs in the handout")
     return files
 
 
 def handout_path(name: str) -> str:
-    """Where a file of the project stands in the handout."""
+    """Return the path that a file of the project has in the handout."""
     return name[len(FOR_STUDENTS):] if name.startswith(FOR_STUDENTS) else name
 
 
 def find_gaps(root: Union[str, Path]) -> List[Gap]:
-    """All gaps of the project, file by file. Raises MarkerError and RuntimeError."""
+    """Return all gaps of the project, file by file. Raises MarkerError and RuntimeError."""
     return [piece for name in student_files(root) if name.endswith(".py")
             for piece in split(name, read_source(root, name)) if isinstance(piece, Gap)]
 
 
-def edition(root: Union[str, Path], keep: Sequence[str] = ()) -> Dict[str, Tuple[int, bytes]]:
-    """The student edition: for each file's path its permission to be executed, and its bytes.
+def build(root: Union[str, Path], keep: Sequence[str] = ()) -> Dict[str, Tuple[int, bytes]]:
+    """Return the handout's files: for each path, the bits of its executable permission and its bytes.
 
     Args:
-        root: the project, a git checkout: what is tracked counts, as it is in the working tree.
+        root: the project, a git checkout. The tracked files are used, as they are in the working tree.
         keep: numbers of tasks, like "1.1", whose gaps stay solved.
 
     Raises:
-        MarkerError: the markers of a file do not make gaps.
-        RuntimeError: there is no git or no checkout.
+        MarkerError: the markers in a file do not form valid gaps.
+        RuntimeError: git is not installed, or `root` is not a checkout.
         OSError: a file cannot be read.
     """
     root = Path(root)
@@ -78,7 +85,7 @@ def edition(root: Union[str, Path], keep: Sequence[str] = ()) -> Dict[str, Tuple
     for name in student_files(root):
         path = handout_path(name)
         if path in contents:
-            raise RuntimeError(f"{path} and {FOR_STUDENTS}{path} would be one file")
+            raise RuntimeError(f"{path} and {FOR_STUDENTS}{path} would become one file of the handout")
         if name.endswith(".py"):
             text = read_source(root, name)
             data, unfilled[path] = cut(name, text, keep).encode(), cut(name, text).encode()
@@ -90,51 +97,51 @@ def edition(root: Union[str, Path], keep: Sequence[str] = ()) -> Dict[str, Tuple
 
 
 def _pack(files: Dict[str, bytes]) -> bytes:
-    """tests/handout.zip: the code as it is handed out, and the sums of all files."""
+    """Return the bytes of tests/handout.zip: the code as handed out, the changelog and the checksums of all files."""
     sums = "".join(f"{_sum(data)}  {name}\n" for name, data in files.items())
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for name, data in {SUMS: sums.encode(), **files}.items():
-            if name == SUMS or name.endswith(CODE):
-                file.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)  # dated 1980: equal files, equal bytes
+            if name in (SUMS, CHANGELOG) or name.endswith(CODE):
+                file.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)  # dated 1980, for identical bytes
     return buffer.getvalue()
 
 
 def _sum(data: bytes) -> str:
-    return hashlib.sha256(data.replace(b"\r\n", b"\n")).hexdigest()  # git may have changed the line ends
+    return hashlib.sha256(data.replace(b"\r\n", b"\n")).hexdigest()  # git may have converted the line endings
 
 
 def write(root: Union[str, Path], folder: Union[str, Path], keep: Sequence[str] = ()) -> List[str]:
-    """Write the student edition, without history.
+    """Write the handout, without history.
 
-    All files are read and cut before the first is written; a handout that cannot be finished is removed again.
+    All files are read and cut before the first one is written. If writing fails, the folder is removed again.
 
     Args:
-        root, keep: as for `edition`.
-        folder: where to; a new or empty folder.
+        root, keep: as for `build`.
+        folder: a new or empty folder.
 
     Returns:
-        The files' paths in the handout.
+        The paths of the files in the handout.
 
     Raises:
-        FolderError: the folder is not empty, cannot be made or belongs to the project.
-        MarkerError, RuntimeError, OSError: as for `edition`, or a file cannot be written.
+        FolderError: the folder is not empty, cannot be created or belongs to the project.
+        MarkerError, RuntimeError, OSError: as for `build`, or a file cannot be written.
     """
     root, folder = Path(root), Path(folder)
     where = folder.resolve()
     if where.is_dir() and any(where.iterdir()):
-        raise FolderError(f"{folder} is not empty; name a folder that is new or empty (--update is for a handout)")
+        raise FolderError(f"{folder} is not empty; use a new or empty folder (to update a handout: --update)")
     if root.resolve() in where.parents:
         top = where.relative_to(root.resolve()).parts[0]
         if top in [".git"] + [name.split("/")[0] for name in _tracked_files(root)]:
-            raise FolderError(f"{folder} is in {top}/, which belongs to the project; name a folder elsewhere")
-    contents = edition(root, keep)
+            raise FolderError(f"{folder} is inside {top}/, which belongs to the project; use another folder")
+    contents = build(root, keep)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FolderError(f"{folder} cannot be made ({error.strerror}); name another folder") from None
+        raise FolderError(f"{folder} cannot be created ({error.strerror}); use another folder") from None
     if not os.access(str(folder), os.W_OK | os.X_OK):
-        raise FolderError(f"{folder} cannot be written to; name another folder")
+        raise FolderError(f"{folder} is not writable; use another folder")
     try:
         for name, (executable, data) in contents.items():
             _write_file(folder / name, data, executable)
@@ -145,7 +152,7 @@ def write(root: Union[str, Path], folder: Union[str, Path], keep: Sequence[str] 
 
 
 def _write_file(path: Path, data: bytes, executable: int = 0) -> None:
-    """Whole or not at all: beside its place first."""
+    """Write a file completely or not at all: first under a temporary name, then rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
@@ -159,11 +166,12 @@ def _write_file(path: Path, data: bytes, executable: int = 0) -> None:
 
 
 def _contents_of_gaps(text: str) -> Dict[Tuple[str, str, int], Tuple[int, int, List[str]]]:
-    """Of each gap of a student's file the first line, the end, and the lines.
+    """Return for each gap of a student's file its first line, its end and its lines.
 
-    What names a gap is its task, the function around it, and which one of these it is.
+    The key of a gap is its task, the function around it and its number among the gaps of that task and function.
     """
-    lines, gaps = split_lines(text), {}
+    lines = split_lines(text)
+    gaps: Dict[Tuple[str, str, int], Tuple[int, int, List[str]]] = {}
     times: Dict[Tuple[str, str], int] = Counter()
     for task, first, end in gap_lines(text):
         above = [number for number, _ in outside_gaps(text) if number <= first]
@@ -175,46 +183,46 @@ def _contents_of_gaps(text: str) -> Dict[Tuple[str, str, int], Tuple[int, int, L
 
 
 def fill(new: str, mine: str, old: str = "") -> Optional[str]:
-    """A file of the new edition with the gaps as a student has filled them.
+    """Return a file of the new edition with the gaps as the student has filled them.
 
     Args:
-        new: the file as it is handed out.
-        mine: the file in which the student works.
-        old: the file as it was handed out to the student; a gap that is still as it was there becomes the new one.
+        new: the file as it is handed out now.
+        mine: the student's file.
+        old: the file as the student received it; a gap that is unchanged since then is replaced by the new one.
 
     Returns:
-        The text, or None where a gap of theirs has no place in the new file, or one of the new file is missing.
+        The text. None if the new file has no place for one of the student's gaps, or the student's file lacks one.
     """
     lines, places = split_lines(new), _contents_of_gaps(new)
     theirs, untouched = _contents_of_gaps(mine), _contents_of_gaps(old)
     filled = {key: gap for key, (_, _, gap) in theirs.items() if key not in untouched or gap != untouched[key][2]}
     if not set(filled) <= set(places) or len(theirs) < len(places):
         return None
-    for key, (first, end, _) in sorted(places.items(), key=lambda item: -item[1][0]):  # from below: numbers above stay
+    for key, (first, end, _) in sorted(places.items(), key=lambda item: -item[1][0]):  # from the end up
         if key in filled:
             lines[first:end] = filled[key]
     return "\n".join(lines)
 
 
 def update(root: Union[str, Path], folder: Union[str, Path]) -> List[str]:
-    """Bring a handout in progress to the edition of today: its gaps and feedback.md stay as the student has them.
+    """Bring a handout in progress to today's edition. The contents of its gaps and feedback.md are kept.
 
-    A given file that the student has changed is replaced where today's is another one, and kept beside as NAME.mine;
-    not so if it has gaps: then it stays, and the new one is put beside it as NAME.new. Can be repeated after a stop.
+    If the student has changed a given file and today's is new too, theirs is kept as NAME.mine. If that file has gaps,
+    theirs stays in place and the new one is saved as NAME.new. An interrupted update can be repeated.
 
     Returns:
-        What was done, a line for each file.
+        What was done: a line for each file, and a summary.
 
     Raises:
-        FolderError: the folder holds no handout.
+        FolderError: the folder contains no handout.
         MarkerError, RuntimeError, OSError: as for `write`.
     """
     folder = Path(folder)
     originals, sums = handed_out(folder), _sums(folder)
     if not originals or not sums:
-        raise FolderError(f"{folder} holds no handout: there is no {HANDED_OUT} in it that can be read")
-    contents = edition(root)
-    done = []
+        raise FolderError(f"{folder} contains no handout (no readable {HANDED_OUT} in it)")
+    contents = build(root)
+    done: List[str] = []
     for name, (executable, data) in contents.items():
         path = folder / name
         mine = path.read_bytes() if path.is_file() else None
@@ -223,54 +231,81 @@ def update(root: Union[str, Path], folder: Union[str, Path]) -> List[str]:
         if mine is None:
             done.append(f"{name} is new")
         elif _sum(mine) == sums.get(name):
-            done.append(f"{name} is brought up to date")
+            done.append(f"{name} is updated")
         elif _sum(data) == sums.get(name) or name == "feedback.md":
-            continue  # only theirs has changed
+            continue  # only the student's version has changed
         elif name.endswith(".py") and gap_lines(data.decode()):
             my_text, original = mine.decode("utf-8-sig", errors="surrogateescape"), originals.get(name, "")
             filled = fill(data.decode(), my_text, original)
             if filled is None or compare(name, original, my_text):
                 _write_file(path.with_name(path.name + ".new"), data, executable)
-                done.append(f"{name} is as it was, for it was changed outside its gaps; the new one is {name}.new")
+                done.append(f"{name} was changed outside its gaps and is left alone; the new version is {name}.new")
                 continue
             data = filled.encode("utf-8", errors="surrogateescape")
             if _sum(mine) == _sum(data):
                 continue
-            done.append(f"{name} is brought up to date")
+            done.append(f"{name} is updated")
         else:
             kept = next(place for place in (path.with_name(f"{path.name}.mine{number or ''}") for number in count())
                         if not place.exists())
             _write_file(kept, mine)
-            done.append(f"{name} is brought up to date; it had been changed, and is kept as {kept.name}")
+            done.append(f"{name} is updated; your changed version is kept as {kept.name}")
         _write_file(path, data, executable)
     for name in sorted(set(sums) - set(contents)):
         if (folder / name).is_file() and _sum((folder / name).read_bytes()) == sums[name]:
             (folder / name).unlink()
             done.append(f"{name} is removed")
-    _write_file(folder / HANDED_OUT, contents[HANDED_OUT][1])  # last: until then a stopped update can be repeated
-    return done
+    today = read_edition(contents[CHANGELOG][1].decode()) if CHANGELOG in contents else None
+    summary = f"{len(done)} files changed in {folder}{_from_to(base_edition(folder, today), today)}"
+    _write_file(folder / HANDED_OUT, contents[HANDED_OUT][1])  # last: until then an interrupted update can be repeated
+    return done + [summary + "; the contents of the gaps are kept"]
+
+
+def base_edition(folder: Path, today: Optional[Edition]) -> str:
+    """Return the edition that a student's folder was cut from, like "1".
+
+    It is "before 2" if that handout did not record its edition and today's is 2, and "" if it is unknown.
+    """
+    recorded = read_edition(_read_record(folder, CHANGELOG))
+    if recorded:
+        return str(recorded.number)
+    return f"before {today.number}" if today and _sums(folder) else ""
+
+
+def _from_to(base: str, today: Optional[Edition]) -> str:
+    if today is None:
+        return ""
+    if base == str(today.number):
+        return f", which already has edition {base}"
+    return f", from {'edition' if base.isdigit() else 'an edition'} {base} to {today.number}"
+
+
+def _read_record(folder: Path, name: str) -> str:
+    """Return a text file of tests/handout.zip, "" if it cannot be read."""
+    try:
+        with zipfile.ZipFile(str(folder / HANDED_OUT)) as archive, archive.open(name) as file:
+            return file.read(LARGEST_RECORD).decode()
+    except (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error):
+        return ""
 
 
 def _sums(folder: Path) -> Dict[str, str]:
-    """The sum of each file as it was handed out; none where that cannot be read."""
-    try:
-        with zipfile.ZipFile(str(folder / HANDED_OUT)) as file:
-            return dict(line.split("  ", 1)[::-1] for line in file.read(SUMS).decode().splitlines())
-    except (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error):
-        return {}
+    """Return the checksum of each file as it was handed out; empty if they cannot be read."""
+    lines = (line.partition("  ") for line in _read_record(folder, SUMS).splitlines())
+    return {name: checksum for checksum, _, name in lines}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m course.handout", description="Write the student edition.")
-    parser.add_argument("folder", metavar="DIR", help="where to; a new or empty folder")
+    parser = argparse.ArgumentParser(prog="python -m course.handout", description="Write the handout.")
+    parser.add_argument("folder", metavar="DIR", help="a new or empty folder, or with --update a student's folder")
     parser.add_argument("--update", action="store_true",
-                        help="DIR is a handout in which students work: renew all but the gaps and feedback.md")
+                        help="bring DIR, a handout that students have started on, to today's edition; the contents of "
+                             "the gaps and feedback.md are kept")
     args = parser.parse_args()
     root = Path(__file__).resolve().parent.parent
     try:
         if args.update:
-            done = update(root, args.folder)
-            print("\n".join(done + [f"{len(done)} files changed in {args.folder}; the gaps are as they were"]))
+            print("\n".join(update(root, args.folder)))
             return
         files = write(root, args.folder)
         tasks = Counter(gap.task for gap in find_gaps(root))
@@ -278,7 +313,9 @@ def main() -> None:
         print(f"handout: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, FolderError) else 1)
     gaps = ", ".join(f"task {task}: {count}" for task, count in sorted(tasks.items()))
-    print(f"{len(files)} files with {sum(tasks.values())} gaps ({gaps}) are in {args.folder}")
+    edition = base_edition(Path(args.folder), None)
+    print(f"wrote edition {edition or 'without a number'} to {args.folder}: {len(files)} files with "
+          f"{sum(tasks.values())} gaps ({gaps})")
 
 
 if __name__ == "__main__":

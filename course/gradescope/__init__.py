@@ -1,7 +1,7 @@
-"""Gradescope's autograder: python -m course.gradescope SUBMISSION RESULTS
+"""An adapter for Gradescope's autograder: python -m course.gradescope SUBMISSION RESULTS
 
-Turns the score of a submission into Gradescope's results.json, whose format is published at
-https://gradescope-autograders.readthedocs.io/en/latest/specs/. course/running.md says how to set it up.
+It converts the score of a submission to Gradescope's results.json, whose format is published at
+https://gradescope-autograders.readthedocs.io/en/latest/specs/. See course/running.md for the set-up.
 """
 from typing import Any, Dict
 
@@ -9,9 +9,9 @@ from tests.scoring.score import OPTIONAL, Score, markdown
 
 
 def results(score: Score) -> Dict[str, Any]:
-    """A score as the content of results.json: an entry for each task that is graded here.
+    """Return the content of results.json: an entry for each task that the tests grade.
 
-    A bonus task has no max_score, so that its point comes on top.
+    A bonus task has no max_score, so its point is added on top.
     """
     tests = []
     for row in score.rows:

@@ -1,4 +1,4 @@
-"""What run_autograder calls."""
+"""The command that run_autograder calls: grade one submission and write results.json."""
 import argparse
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ from tests.scoring.report import in_one_line
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m course.gradescope", description="Write Gradescope's results.json.")
-    parser.add_argument("submission", type=Path, help="the submission")
+    parser.add_argument("submission", type=Path, help="a folder or an archive")
     parser.add_argument("results", type=Path, help="the file to write")
     args = parser.parse_args()
     try:
         content = results(grade(args.submission))
-    except Exception as error:  # the student must see something, and Gradescope wants a score
-        content = {"score": 0, "output": f"It could not be graded: {in_one_line(str(error))}"}
-    args.results.write_text(json.dumps(content, indent=2))  # as ASCII
+    except Exception as error:  # show the reason to the student; Gradescope needs a score
+        content = {"score": 0, "output": f"This submission could not be graded: {in_one_line(str(error))}"}
+    args.results.write_text(json.dumps(content, indent=2))  # ASCII only

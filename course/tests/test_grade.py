@@ -1,4 +1,4 @@
-"""Grading what is handed in, for teachers who have the folders and for those who use Gradescope."""
+"""Grading submissions, by the command and by Gradescope."""
 import csv
 import io
 import json
@@ -12,12 +12,16 @@ import pytest
 
 from course import grade, gradescope, handout
 from course.tests.support import FEEDBACK, NUMBERS, ROOT, change, commit, contents, copy_project
+from tests.scoring.edition import CHANGELOG, read_edition
+from tests.scoring.edits import HANDED_OUT
 from tests.scoring.tasks import TASKS
+
+TODAY = read_edition((ROOT / CHANGELOG).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def handed_in(tmp_path_factory):
-    """What a team has handed in: all is filled in and full marks. Copy it; do not change it."""
+    """A submission with every gap filled and a full score. Copy it; do not change it."""
     folder = tmp_path_factory.mktemp("handed_in") / "team 1"
     handout.write(ROOT, folder, keep=NUMBERS)
     shutil.rmtree(str(folder / "dataset_flowers_64px"))
@@ -43,7 +47,7 @@ def run(*arguments, **options):
 
 
 def test_the_command(team, tmp_path):
-    """Two teams: a table for the teacher, and for each team what it sees itself. Nothing of theirs changes."""
+    """Two teams: a table for the teacher, and for each team the score it sees itself. Their files are unchanged."""
     shutil.copytree(str(team), str(tmp_path / "team 2"))
     change(tmp_path / "team 2", "lib/loss_vae.py", "1 + logvar", "logvar")
     (tmp_path / "team 2" / "submission.pdf").unlink()
@@ -54,10 +58,12 @@ def test_the_command(team, tmp_path):
     with open(str(tmp_path / "scores" / "scores.csv"), newline="") as file:
         one, two = csv.DictReader(file)
     graded = {task.number: str(task.points) for task in TASKS if task.graded_by != "a person"}
-    assert one == dict(graded, submission="team 1", sum="13", edits="1", **{"submission.pdf": "yes", "not graded": ""})
+    assert one == dict(graded, submission="team 1", sum="13", edits="1", edition=str(TODAY.number),
+                       **{"submission.pdf": "yes", "not graded": ""})
     assert float(two["1.2"]) < 2 and float(two["sum"]) == 11 + float(two["1.2"])
     assert (two["1.1"], two["submission.pdf"], two["edits"]) == ("4", "no", "1")
     texts = [(tmp_path / "scores" / f"team {number}.md").read_text(encoding="utf-8") for number in (1, 2)]
+    assert all(text.startswith(f"# Score\n\nEdition {TODAY.number} of {TODAY.date}\n\n") for text in texts)
     assert "| 16 + 2 |     13 |" in texts[0] and "run_vae_training.py is gone" in texts[0]
     assert "the KL term lacks the 1 in its sum" in texts[1]
     lines = done.stdout.splitlines()
@@ -65,7 +71,7 @@ def test_the_command(team, tmp_path):
 
 
 def test_tests_and_given_code_of_theirs_do_not_count(team):
-    """Nor does an exit; what is in their gaps counts, and what they add to lib."""
+    """Nor does a call to exit. The contents of their gaps count, and the files they add to lib."""
     (team / "tests" / "test_loss.py").write_text("")
     (team / "conftest.py").write_text("import os\nos._exit(0)\n")
     change(team, "setup.cfg", "testpaths = tests", "testpaths = nowhere")
@@ -81,7 +87,7 @@ def test_tests_and_given_code_of_theirs_do_not_count(team):
 
 
 def test_files_with_edits_outside_their_gaps_are_taken_as_they_are(team):
-    """So that the score is the one that the team saw; the edits are listed. The markers may be gone."""
+    """So the score is the one that the team saw. The edits are listed. Even the markers may be missing."""
     text = (team / "lib" / "loss_vae.py").read_text(encoding="utf-8")
     (team / "lib" / "loss_vae.py").write_text("".join(
         line for line in text.splitlines(True) if "TODO" not in line and "SOLUTION" not in line), encoding="utf-8")
@@ -94,7 +100,7 @@ def test_files_with_edits_outside_their_gaps_are_taken_as_they_are(team):
 
 
 def test_an_earlier_edition_is_graded_with_the_tests_of_today(team):
-    """Its given code was changed by us, not by the team: no edits of theirs."""
+    """Differences in given code are ours, not the team's, so they are not listed as edits."""
     older = {name: (0, data) for name, data in contents(team).items() if name != "tests/handout.zip"}
     older["tests/test_vae.py"] = 0, b'"""Others."""\n'
     older["run_vae_training.py"] = 0, b'"""Others."""\n'
@@ -102,8 +108,32 @@ def test_an_earlier_edition_is_graded_with_the_tests_of_today(team):
         (team / name).write_bytes(older[name][1])
     (team / "tests" / "handout.zip").write_bytes(handout._pack({name: data for name, (_, data) in older.items()}))
     score = grade.grade(team)
-    assert score.edits == ["tests/handout.zip is not today's: an earlier edition, or changed"]
-    assert earned(score.rows)["1.1"] == 4
+    assert score.edits == ["tests/handout.zip differs from today's: an earlier handout, or changed"]
+    assert earned(score.rows)["1.1"] == 4 and score.based_on == str(TODAY.number)
+
+
+def test_the_edition_of_a_submission_is_recorded(team, tmp_path):
+    """It is the one in tests/handout.zip, whatever the team's CHANGELOG.md says."""
+    older = {**contents(team), CHANGELOG: b"# Changelog\n\n## Edition 1 (2026-11-25)\n"}
+    (team / HANDED_OUT).write_bytes(handout._pack(older))
+    done = run("course.grade", team, "--output", tmp_path / "scores")
+    assert done.returncode == 0, done.stderr
+    with open(str(tmp_path / "scores" / "scores.csv"), newline="") as file:
+        assert next(csv.DictReader(file))["edition"] == "1"
+    text = (tmp_path / "scores" / "team 1.md").read_text(encoding="utf-8")
+    assert f"\nEdition {TODAY.number} of {TODAY.date} (the submission's edition: 1)\n" in text
+
+
+@pytest.mark.parametrize("changelog, based_on", [
+    (b"# Changelog\n\n## Edition 7 (2027-01-31)\n\n## Edition 6 (2026-12-31)\n", "7"),
+    (b"# Changelog\r\n\r\n## Edition 1 (2026-11-25)\r\n", "1"),
+    (None, f"before {TODAY.number}"), (b"# Changelog\n", f"before {TODAY.number}"), ("no handout", "")])
+def test_the_edition_of_a_handout(tmp_path, changelog, based_on):
+    (tmp_path / "tests").mkdir()
+    if changelog != "no handout":
+        files = {"lib/x.py": b""} if changelog is None else {"lib/x.py": b"", CHANGELOG: changelog}
+        (tmp_path / HANDED_OUT).write_bytes(handout._pack(files))
+    assert handout.base_edition(tmp_path, TODAY) == based_on
 
 
 def test_missing_files(team):
@@ -116,7 +146,7 @@ def test_missing_files(team):
 @pytest.mark.parametrize("arguments, words", [
     ([], "SUBMISSION"),
     (["{team}", "--output", "{team}"], "is not empty"), (["{team}", "--output", "{team}/setup.cfg"], "is not empty"),
-    (["{team}", "--output", "{team}/setup.cfg/scores"], "cannot be made")])
+    (["{team}", "--output", "{team}/setup.cfg/scores"], "cannot be created")])
 def test_bad_commands(team, tmp_path, arguments, words):
     names = {"team": str(team), "nowhere": str(tmp_path / "nowhere")}
     output = [] if "--output" in arguments else ["--output", tmp_path / "scores"]
@@ -133,11 +163,11 @@ def test_a_team_that_cannot_be_graded_does_not_stop_the_others(team, tmp_path):
     with open(str(tmp_path / "scores" / "scores.csv"), newline="") as file:
         assert [(row["1.2"], row["submission.pdf"], row["not graded"]) for row in csv.DictReader(file)] == [
             ("0", "no", "an empty folder"), ("0", "yes", ""), ("2", "yes", "")]
-    assert done.stdout.endswith(f"the scores of 2 of 3 are in {tmp_path / 'scores'}\n")
+    assert done.stdout.endswith(f"graded 2 of 3; the scores are in {tmp_path / 'scores'}\n")
 
 
 def test_every_argument_has_a_row_and_a_file(tmp_path):
-    """Whatever it is and is called, without reading as a formula, a second row or another one's."""
+    """Whatever the argument is called: its name never acts as a formula, starts a new row or hides another name."""
     names = ["=1+1", "+1", "-2", "@SUM(A1)", "\t=1", "\r\n=1", "a\nb", 'a","b', "a;=1", "\uff1d1", "\x1b[31mred",
              "\u202eevil", os.fsdecode(b"caf\xe9"), "x" * 250, ".", "CON", "Team", "team"]
     folders = [tmp_path / "one" / name for name in names]
@@ -165,8 +195,8 @@ def test_every_argument_has_a_row_and_a_file(tmp_path):
     assert sum(line.startswith("grade: ") for line in lines) == len(arguments)
 
 
-def test_what_students_write_cannot_steer_a_terminal(team, tmp_path):
-    """In an exception, a file's name, an edit, a complaint about the style and the feedback; nor in Gradescope."""
+def test_what_students_write_cannot_control_a_terminal(team, tmp_path):
+    """Not in an exception, a file name, an edit, a style message or the feedback; nor in Gradescope's results."""
     code = "raise ValueError('\\x1b[2J\\x1b]0;title\\x07 \\x9b1mred\\u202e end\\r over')\n        kl = -0.5 *"
     change(team, "lib/loss_vae.py", "kl = -0.5 *", code)
     change(team, "lib/model_vae.py", "import torch\n", "import torch  # \x1b[31m\u202e\n")
@@ -186,7 +216,7 @@ def test_what_students_write_cannot_steer_a_terminal(team, tmp_path):
 
 # Gradescope
 
-# https://gradescope-autograders.readthedocs.io/en/latest/specs/: the keys of results.json, of a test, and their types
+# https://gradescope-autograders.readthedocs.io/en/latest/specs/: the keys of results.json and of a test, with types
 NUMBER = (int, float)
 OF_RESULTS = {"score": NUMBER, "execution_time": NUMBER, "output": str, "output_format": str, "test_output_format": str,
               "test_name_format": str, "visibility": str, "stdout_visibility": str, "extra_data": dict, "tests": list,
@@ -207,9 +237,9 @@ def assert_published_format(content):
 
 @pytest.fixture(scope="module")
 def autograder(tmp_path_factory):
-    """The folder /autograder as Gradescope prepares it, from the archive that the docs tell to make.
+    """The folder /autograder as Gradescope prepares it from the archive described in running.md.
 
-    apt-get is not run, and the environment is this one.
+    apt-get does not run, and the Python environment is the current one.
     """
     folder = tmp_path_factory.mktemp("autograder")
     project = tmp_path_factory.mktemp("project") / "project"
@@ -262,20 +292,20 @@ def test_results_json(autograder, team):
     assert "| 1.2 the loss of the VAE " in content["output"]
 
 
-def test_an_optional_task_that_is_not_begun_has_not_failed(tmp_path):
+def test_an_optional_task_that_is_not_started_has_not_failed(tmp_path):
     handout.write(ROOT, tmp_path / "team", keep=["1.1", "1.2", "1.3", "2.2"])
     tests = gradescope.results(grade.grade(tmp_path / "team"))["tests"]
     assert [test.get("status") for test in tests] == ["passed"] * 4 + [None, None, "passed", "failed"]
 
 
-def test_a_submission_that_is_no_exercise(autograder, tmp_path):
+def test_a_submission_without_the_exercise(autograder, tmp_path):
     (tmp_path / "other").mkdir()
     content = run_autograder(autograder, tmp_path / "other")
-    assert content["score"] == 0 and content["output"] == "It could not be graded: an empty folder"
+    assert content["score"] == 0 and content["output"] == "This submission could not be graded: an empty folder"
 
 
-def test_what_the_format_does_not_have_is_found():
-    """The test of the check above."""
+def test_results_outside_the_published_format_are_found():
+    """A test of the check above."""
     good = {"tests": [{"score": 1.0, "status": "passed"}]}
     assert_published_format(good)
     for bad in ({}, {"tests": []}, {"tests": [{}]}, {"score": "1"}, {"score": 1, "points": 2},

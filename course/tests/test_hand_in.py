@@ -1,4 +1,4 @@
-"""What can be handed in: every kind of folder and archive is read safely, or refused with a reason."""
+"""Every kind of folder and archive is read safely, or refused with a reason."""
 import io
 import os
 import stat
@@ -90,8 +90,8 @@ def test_what_can_be_graded(tmp_path, kind, name):
     assert contents(folder) == COPIED
 
 
-def test_what_is_left_out_is_told(tmp_path):
-    """Links, pipes and what is too large, in a folder; nothing of the teacher's is read."""
+def test_files_that_are_left_out_are_reported(tmp_path):
+    """Links, pipes and files that are too large, in a folder. No file of the teacher's is read."""
     (tmp_path / "secret.py").write_text("secret")
     (tmp_path / "solutions" / "lib").mkdir(parents=True)
     (tmp_path / "solutions" / "lib" / "loss_vae.py").write_text("secret")
@@ -108,8 +108,9 @@ def test_what_is_left_out_is_told(tmp_path):
     (team / "lib" / "line\nend.py").symlink_to("x")
     folder, left_out = hand_in.collect(team, tmp_path / "scratch")
     assert sorted(left_out) == [
-        "feedback.md is no file", "lib/broken.py is a link", "lib/large.py cannot be read (larger than 1 MB)",
-        "lib/line end.py is a link", "lib/linked.py is a link", "lib/pipe.py is no file", "tests/lib is a link"]
+        "feedback.md is not a regular file", "lib/broken.py is a link",
+        "lib/large.py cannot be read (larger than 1 MB)", "lib/line end.py is a link", "lib/linked.py is a link",
+        "lib/pipe.py is not a regular file", "tests/lib is a link"]
     left = set(COPIED) - {"feedback.md", "submission.pdf"}
     assert contents(folder) == {name: COPIED[name] for name in left}
 
@@ -118,11 +119,11 @@ def test_a_folder_of_links_is_no_exercise(tmp_path):
     write(tmp_path / "solution")
     (tmp_path / "team").mkdir()
     (tmp_path / "team" / "lib").symlink_to(tmp_path / "solution" / "lib")
-    with pytest.raises(hand_in.HandInError, match="no folder lib in it; lib is a link"):
+    with pytest.raises(hand_in.HandInError, match="no folder lib; lib is a link"):
         hand_in.collect(tmp_path / "team", tmp_path / "scratch")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root can read everything")
 def test_without_permission(tmp_path):
     team = write(tmp_path / "team", {**FILES, "lib/loss_vae.py": b"readable"})
     (team / "lib" / "model_vae.py").chmod(0)
@@ -160,12 +161,12 @@ def test_links_in_archives(tmp_path):
             file.addfile(info)
     assert hand_in.collect(tmp_path / "team.zip", tmp_path / "scratch")[1] == ["lib/link.py is a link"]
     folder, left_out = hand_in.collect(tmp_path / "team.tar", tmp_path / "scratch2")
-    assert left_out == ["lib/link.py is a link", "lib/hard.py is a link", "lib/pipe.py is no file"]
+    assert left_out == ["lib/link.py is a link", "lib/hard.py is a link", "lib/pipe.py is not a regular file"]
     assert contents(folder) == COPIED
 
 
 def bomb(path):
-    """Many entries that are large when they are unpacked."""
+    """Write an archive with many entries that are large when unpacked."""
     return zip_of(path, {**FILES, **{f"{number}.pdf": bytes(20 * hand_in.MB) for number in range(20)}})
 
 
@@ -176,7 +177,7 @@ def bomb_in_bomb(path):
 
 
 def long_name(path):
-    """A tar file whose first entry has a name of 100 MB."""
+    """Write a tar file whose first entry has a name of 100 MB."""
     info = tarfile.TarInfo("././@LongLink")
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 100 * hand_in.MB
     with tarfile.open(str(path), "w:gz") as file:
@@ -203,20 +204,20 @@ def file_of(data):
 
 REFUSED = {
     "nothing": (lambda path: path, "no such file"),
-    "a broken link": (lambda path: path.symlink_to("nowhere") or path, "a link to nothing"),
+    "a broken link": (lambda path: path.symlink_to("nowhere") or path, "a broken link"),
     "a link to itself": (lambda path: path.symlink_to(path.name) or path, "cannot be read"),
     "a pipe": (lambda path: os.mkfifo(str(path)) or path, "neither a folder nor a file"),
     "an empty folder": (lambda path: path.mkdir() or path, "an empty folder"),
     "an empty file": (file_of(b""), "an empty file"),
-    "a single file": (file_of(b"def f():\n    pass\n"), "a single file, neither a folder nor an archive"),
+    "a single file": (file_of(b"def f():\n    pass\n"), "a single file, not a folder or an archive"),
     "a PDF": (file_of(b"%PDF-1.7\n"), "a single file"),
-    "a folder without lib": (lambda path: write(path, {"a/feedback.md": b"", "b/c/x.py": b""}), "no folder lib in it"),
-    "an empty lib": (lambda path: (path / "lib").mkdir(parents=True) or path, "no folder lib in it"),
+    "a folder without lib": (lambda path: write(path, {"a/feedback.md": b"", "b/c/x.py": b""}), "no folder lib"),
+    "an empty lib": (lambda path: (path / "lib").mkdir(parents=True) or path, "no folder lib"),
     "modules without lib": (lambda path: write(path, {"model_vae.py": b""}), "model_vae.py is not in a folder"),
-    "a zip without lib": (lambda path: zip_of(path, {"x.py": b""}), "no folder lib in it"),
-    "an empty zip": (lambda path: zip_of(path, {}), "no folder lib in it"),
+    "a zip without lib": (lambda path: zip_of(path, {"x.py": b""}), "no folder lib"),
+    "an empty zip": (lambda path: zip_of(path, {}), "no folder lib"),
     "a bare repository": (bare_repository, "a bare git repository"),
-    "two exercises": (lambda path: write(write(path, prefix="a/"), prefix="b/"), "holds 2 exercises: a, b"),
+    "two exercises": (lambda path: write(write(path, prefix="a/"), prefix="b/"), "contains 2 exercises: a, b"),
     "half a zip": (lambda path: file_of(zip_of(path).read_bytes()[:200])(path), "a damaged archive"),
     "half a tar.gz": (lambda path: file_of(tar_of(path).read_bytes()[:60])(path), "a"),
     "an encrypted zip": (encrypted, "lib/model_vae.py cannot be read (.*password"),
@@ -230,7 +231,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_cannot_be_graded_is_told(tmp_path, kind):
+def test_the_reason_is_given_if_grading_is_impossible(tmp_path, kind):
     make, words = REFUSED[kind]
     submission = make(tmp_path / "team")
     with pytest.raises(hand_in.HandInError, match=words.replace("(.*", r"\(.*")) as caught:
@@ -239,8 +240,8 @@ def test_what_cannot_be_graded_is_told(tmp_path, kind):
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 700 * hand_in.MB
 
 
-def test_damage_costs_what_is_damaged(tmp_path):
-    """A wrong check sum in a zip, the end of a tar file cut off."""
+def test_undamaged_files_of_a_damaged_archive_are_read(tmp_path):
+    """A wrong checksum in a zip file, and a truncated tar file."""
     data = zip_of(tmp_path / "team.zip", {**FILES, "lib/loss_vae.py": b"broken"}, compression=0).read_bytes()
     (tmp_path / "team.zip").write_bytes(data.replace(b"broken", b"braken"))
     folder, left_out = hand_in.collect(tmp_path / "team.zip", tmp_path / "scratch")
@@ -254,7 +255,7 @@ def test_damage_costs_what_is_damaged(tmp_path):
     assert left_out[0].startswith("lib/random.py cannot be read (") and left_out[1].startswith("the archive is damaged")
 
 
-def test_files_and_folders_of_one_name(tmp_path):
+def test_files_and_folders_with_the_same_name(tmp_path):
     submission = zip_of(tmp_path / "team.zip", {**FILES, "lib/model_vae.py/x.py": b"", "feedback.md/y.py": b""})
     folder, left_out = hand_in.collect(submission, tmp_path / "scratch")
     assert contents(folder) == COPIED and len(left_out) == 2

@@ -1,4 +1,4 @@
-"""A new edition of the handout, in a folder in which a student has begun to work."""
+"""Updating a handout that a student has already started on to a new edition."""
 import os
 import shutil
 import subprocess
@@ -8,17 +8,20 @@ import zipfile
 import pytest
 
 from course import handout
-from course.tests.support import change, commit, contents, copy_project
+from course.tests.support import NUMBERS, ROOT, change, commit, contents, copy_project
+from tests.scoring.edition import CHANGELOG, read_edition
 from tests.scoring.edits import HANDED_OUT, find_edits, handed_out
 
 LOSS = "lib/loss_vae.py"
-MINE = "        # in progress: (\n        kl = \u00fc(\n\n        return ("  # no Python yet, and it need not be
+MINE = "        # in progress: (\n        kl = \u00fc(\n\n        return ("  # not valid Python, and it need not be
+LAST_OF_EDITION_1 = "addc31d18615672e3d4780719d7c2e2a8cbd26c2"
+TODAY = read_edition((ROOT / CHANGELOG).read_text(encoding="utf-8")).number
 UNFILLED = '        raise NotImplementedError("Task 1.2 is not filled in yet")\n'
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A copy of the project without its pictures, as a checkout of its own. Copy it; do not change it."""
+    """A git checkout of the project without its images. Copy it; do not change it."""
     folder = tmp_path_factory.mktemp("project") / "project"
     copy_project(folder, but=(".jpg", ".png", ".pt"))
     commit(folder)
@@ -27,19 +30,23 @@ def project(tmp_path_factory):
 
 @pytest.fixture
 def new(project, tmp_path):
-    """The project, to be corrected."""
+    """A copy of the project, for changes."""
     shutil.copytree(str(project), str(tmp_path / "new"))
     return tmp_path / "new"
 
 
 @pytest.fixture
 def work(project, tmp_path):
-    """A handout in which task 1.1 is filled in and task 1.2 is begun."""
+    """A handout in which task 1.1 is filled in and task 1.2 is started."""
     handout.write(project, tmp_path / "work")
-    filled = handout.edition(project, keep=["1.1"])["lib/model_vae.py"][1]
+    filled = handout.build(project, keep=["1.1"])["lib/model_vae.py"][1]
     (tmp_path / "work" / "lib" / "model_vae.py").write_bytes(filled)
     change(tmp_path / "work", LOSS, UNFILLED, MINE + "\n")
     return tmp_path / "work"
+
+
+def summary(count, folder, editions=f"which already has edition {TODAY}"):
+    return f"{count} files changed in {folder}, {editions}; the contents of the gaps are kept"
 
 
 def run_update(project, folder, **options):
@@ -52,7 +59,7 @@ def test_the_same_edition_changes_nothing(project, work):
     before = contents(work)
     done = run_update(project, work)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    assert done.stdout == f"0 files changed in {work}; the gaps are as they were\n"
+    assert done.stdout == summary(0, work) + "\n"
     assert contents(work) == before
 
 
@@ -76,23 +83,23 @@ def test_corrections_come_and_the_work_stays(new, work):
     done = run_update(new, work)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert done.stdout.splitlines() == [
-        "docs/assignment.md is brought up to date", "lib/brand_new.py is new",
-        "lib/explore_latent_space.py is brought up to date", "lib/loss_vae.py is brought up to date",
-        "lib/model_vae.py is brought up to date", "tests/test_loss.py is brought up to date",
-        "lib/monitor_gan.py is removed", f"7 files changed in {work}; the gaps are as they were"]
-    after, edition = contents(work), {name: data for name, (_, data) in handout.edition(new).items()}
+        "docs/assignment.md is updated", "lib/brand_new.py is new",
+        "lib/explore_latent_space.py is updated", "lib/loss_vae.py is updated",
+        "lib/model_vae.py is updated", "tests/test_loss.py is updated",
+        "lib/monitor_gan.py is removed", summary(7, work)]
+    after, edition = contents(work), {name: data for name, (_, data) in handout.build(new).items()}
     mine = {"feedback.md", "submission.pdf", "results_kl1.0/checkpoint.pt"}
     assert set(after) == set(edition) | mine
     for name, data in after.items():
         if name in mine:
             assert data == before[name], name
         elif name == LOSS:
-            old = handout.edition(new)[LOSS][1].decode()
+            old = handout.build(new)[LOSS][1].decode()
             words = old[old.index("        # Compute the binary"):old.index(UNFILLED)]
             mine_words = words.replace("all images.", "images.")
             assert data.decode() == old.replace(words + UNFILLED, mine_words + MINE + "\n")
         elif name == "lib/model_vae.py":
-            assert data == handout.edition(new, keep=["1.1"])[name][1]
+            assert data == handout.build(new, keep=["1.1"])[name][1]
         else:
             assert data == edition[name], name
     assert find_edits(work, handed_out(work)) == []
@@ -100,7 +107,7 @@ def test_corrections_come_and_the_work_stays(new, work):
 
 
 def test_given_code_that_was_changed_is_kept(new, work):
-    """Beside the new one; in files with gaps, whose code may need it, in its place."""
+    """As NAME.mine; a file with gaps stays in place, because the student's solution may need the change."""
     change(new, "tests/test_loss.py", '"""Task 1.2', '"""The task 1.2')
     change(new, LOSS, "A scalar, in nats", "One number, in nats")
     (new / "lib" / "monitor_gan.py").unlink()
@@ -115,31 +122,31 @@ def test_given_code_that_was_changed_is_kept(new, work):
     done = run_update(new, work)
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
-        "lib/loss_vae.py is as it was, for it was changed outside its gaps; the new one is lib/loss_vae.py.new",
-        "tests/test_loss.py is brought up to date; it had been changed, and is kept as test_loss.py.mine1",
-        f"2 files changed in {work}; the gaps are as they were"]
+        "lib/loss_vae.py was changed outside its gaps and is left alone; the new version is lib/loss_vae.py.new",
+        "tests/test_loss.py is updated; your changed version is kept as test_loss.py.mine1",
+        summary(2, work)]
     after = contents(work)
     assert after.pop("tests/test_loss.py.mine1") == before["tests/test_loss.py"]
-    assert after.pop("lib/loss_vae.py.new") == handout.edition(new)[LOSS][1]
+    assert after.pop("lib/loss_vae.py.new") == handout.build(new)[LOSS][1]
     assert after.pop("tests/test_loss.py") == (new / "tests" / "test_loss.py").read_bytes()
-    assert {**before, **after, HANDED_OUT: b""} == {**before, HANDED_OUT: b""}, "all else stays"
+    assert {**before, **after, HANDED_OUT: b""} == {**before, HANDED_OUT: b""}, "everything else stays"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows knows no such permission")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permission")
 def test_a_script_stays_executable(new, work):
     (new / "runtests.sh").write_bytes((new / "runtests.sh").read_bytes() + b"\n")
-    assert "runtests.sh is brought up to date" in run_update(new, work).stdout
+    assert "runtests.sh is updated" in run_update(new, work).stdout
     assert os.access(str(work / "runtests.sh"), os.X_OK)
 
 
-def test_line_ends_of_windows_are_no_change(new, work):
+def test_windows_line_endings_are_no_change(new, work):
     change(new, "lib/model_vae.py", "import torch\n", "import math\nimport torch\n")
     change(work, LOSS, MINE, MINE + "\u2028 \x0c")
     for name in ("lib/model_vae.py", LOSS, "docs/assignment.md", "tests/test_vae.py"):
         (work / name).write_bytes((work / name).read_bytes().replace(b"\n", b"\r\n"))
     done = run_update(new, work)
-    assert done.stdout.splitlines()[:-1] == ["lib/model_vae.py is brought up to date"]
-    assert (work / "lib" / "model_vae.py").read_bytes() == handout.edition(new, keep=["1.1"])["lib/model_vae.py"][1]
+    assert done.stdout.splitlines()[:-1] == ["lib/model_vae.py is updated"]
+    assert (work / "lib" / "model_vae.py").read_bytes() == handout.build(new, keep=["1.1"])["lib/model_vae.py"][1]
 
 
 @pytest.mark.parametrize("old, new_text", [
@@ -150,9 +157,9 @@ def test_gaps_that_cannot_be_found_are_left_alone(new, work, old, new_text):
     change(work, LOSS, old, new_text)
     before = (work / LOSS).read_bytes()
     done = run_update(new, work)
-    assert done.returncode == 0 and f"{LOSS} is as it was" in done.stdout
+    assert done.returncode == 0 and f"{LOSS} was changed outside its gaps" in done.stdout
     assert (work / LOSS).read_bytes() == before
-    assert (work / f"{LOSS}.new").read_bytes() == handout.edition(new)[LOSS][1]
+    assert (work / f"{LOSS}.new").read_bytes() == handout.build(new)[LOSS][1]
 
 
 def test_gaps_that_moved_are_found():
@@ -175,8 +182,8 @@ def test_gaps_that_moved_are_found():
     assert "    x = 1\n\n    raise" in handout.fill(new, begun, old)
 
 
-def test_a_stopped_update_is_repeated(new, work):
-    """The disk is full after some files: each of them is old or new, and a second time ends it."""
+def test_an_interrupted_update_can_be_repeated(new, work):
+    """The disk is full after some files: each file is either old or new, and a second update completes it."""
     resource = pytest.importorskip("resource")
     for name in ("tests/test_vae.py", "tests/test_loss.py", "docs/kl_divergence.md", LOSS):
         (new / name).write_bytes((new / name).read_bytes() + b"\n")
@@ -188,7 +195,7 @@ def test_a_stopped_update_is_repeated(new, work):
     done = run_update(new, work)
     assert done.returncode == 0 and not [name for name in contents(work) if name.endswith((".mine", ".new", ".part"))]
     assert MINE.encode() in (work / LOSS).read_bytes()
-    assert contents(work)[HANDED_OUT] == handout.edition(new)[HANDED_OUT][1]
+    assert contents(work)[HANDED_OUT] == handout.build(new)[HANDED_OUT][1]
 
 
 @pytest.mark.parametrize("prepare", ["nothing", "no handout", "damaged", "no sums"])
@@ -203,4 +210,49 @@ def test_a_folder_without_a_handout(project, tmp_path, prepare):
             file.writestr("lib/x.py", "")
     done = run_update(project, folder)
     assert done.returncode == 2 and done.stderr == (
-        f"handout: {folder} holds no handout: there is no tests/handout.zip in it that can be read\n")
+        f"handout: {folder} contains no handout (no readable tests/handout.zip in it)\n")
+
+
+# Editions
+
+def add_edition(project):
+    new_heading = f"## Edition {TODAY + 1} (2030-01-31)\n\n* News.\n\n"
+    change(project, CHANGELOG, f"## Edition {TODAY} (", f"{new_heading}## Edition {TODAY} (")
+
+
+def test_the_update_says_from_which_edition_to_which(new, work):
+    add_edition(new)
+    assert run_update(new, work).stdout.splitlines() == [
+        "CHANGELOG.md is updated", summary(1, work, f"from edition {TODAY} to {TODAY + 1}")]
+    assert f"which already has edition {TODAY + 1}" in run_update(new, work).stdout
+
+
+def test_an_interrupted_update_still_knows_the_old_edition(new, work):
+    """CHANGELOG.md is already the new one; the record of what was handed out is not."""
+    add_edition(new)
+    shutil.copy(str(new / CHANGELOG), str(work / CHANGELOG))
+    assert run_update(new, work).stdout == summary(0, work, f"from edition {TODAY} to {TODAY + 1}") + "\n"
+
+
+def test_a_handout_of_edition_1(project, tmp_path):
+    """It records no edition, and its scoring code is directly in tests/. After the update, its tests give a score."""
+    git = ["git", "-C", str(ROOT)]
+    if subprocess.run(git + ["cat-file", "-e", LAST_OF_EDITION_1], stderr=subprocess.PIPE).returncode:
+        pytest.skip("this checkout lacks the history of edition 1")
+    archive = subprocess.check_output(git + ["archive", LAST_OF_EDITION_1, ":!*.jpg", ":!*.png"])
+    (tmp_path / "old").mkdir()
+    subprocess.run(["tar", "-x", "-C", str(tmp_path / "old")], input=archive, check=True)
+    commit(tmp_path / "old")
+    work = tmp_path / "work"
+    script = "import sys; from course import handout; handout.write('.', sys.argv[1], keep=sys.argv[2:])"
+    subprocess.check_call([sys.executable, "-c", script, str(work), *NUMBERS], cwd=str(tmp_path / "old"))
+    assert (work / "tests" / "score.py").is_file() and not (work / CHANGELOG).exists()
+
+    done = run_update(project, work)
+    assert done.returncode == 0 and "changed outside its gaps" not in done.stdout
+    assert done.stdout.endswith(f", from an edition before {TODAY} to {TODAY}; the contents of the gaps are kept\n")
+    assert set(contents(work)) == set(handout.build(project)) and find_edits(work, handed_out(work)) == []
+    done = subprocess.run([sys.executable, "-m", "tests"], cwd=str(work), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, universal_newlines=True)
+    assert done.returncode == 0 and f"\nEdition {TODAY} of " in done.stdout, done.stdout
+    assert "| 16 + 2 |     12 |" in done.stdout, done.stdout
