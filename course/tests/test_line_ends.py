@@ -1,4 +1,4 @@
-"""A clone made with core.autocrlf, as on Windows, is this project byte for byte; so are what it hands out and packs."""
+"""A clone made with core.autocrlf, as on Windows, equals this project byte for byte; so do its handout and archive."""
 import os
 import shutil
 import subprocess
@@ -9,12 +9,12 @@ import pytest
 from course import handout
 from course.tests.support import FEEDBACK, NUMBERS, ROOT, commit, contents, copy_project, tracked_files
 
-# A PDF that looks like text: git alone would convert it, and the offsets in it would be wrong.
+# A PDF that looks like text: by default git would convert it, which makes the offsets in it wrong.
 TEXT_PDF = b"%PDF-1.4\r\n1 0 obj\r\n<< >>\r\nendobj\nxref\n0 1\r\ntrailer\nstartxref\n9\n%%EOF\r\n"
 BINARY = ("submission.pdf", "handed_in.zip", "x.gz", "x.tgz", "x.tar", "x.7z", "x.rar", "x.jpg", "x.jpeg", "x.png",
           "x.gif", "x.webp", "x.tiff", "x.bmp", "x.mp4", "x.webm", "x.npz", "x.npy", "x.pt", "x.pth", "x.pkl",
           "x.docx", "x.odt", "data2/train-images-idx3-ubyte")
-AS_UNIX = (".ci/run", "runtests.sh", "course/gradescope/setup.sh", "course/gradescope/run_autograder",
+AS_UNIX = (".ci/run", ".ci/check", "runtests.sh", "course/gradescope/setup.sh", "course/gradescope/run_autograder",
            "lib/model_vae.py", "README.md", "setup.cfg", "requirements.txt")
 
 
@@ -24,7 +24,7 @@ def git(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A clone with Windows line ends asked for, of the project with a few more kinds of files."""
+    """A clone that asks for Windows line endings, of the project and some more kinds of files."""
     folder = tmp_path_factory.mktemp("line_ends")
     copy_project(folder / "origin", but=(".jpg", ".pt"))
     for name in BINARY:
@@ -55,7 +55,7 @@ def test_no_byte_is_changed(clone):
 
 
 def test_every_file_is_of_a_known_kind(clone):
-    """Git never has to guess for a file that is not text."""
+    """Git never has to guess whether a file is binary."""
     attributes = git(clone, "check-attr", "text", "--", *tracked_files(clone)).decode().splitlines()
     assert len(attributes) == len(tracked_files(clone))
     for line in attributes:
@@ -64,8 +64,8 @@ def test_every_file_is_of_a_known_kind(clone):
         assert value in (("auto", "set") if is_text else ("unset",)), line
 
 
-def test_windows_line_ends_do_not_enter_a_commit(clone, tmp_path):
-    """An editor of Windows has saved a file."""
+def test_windows_line_endings_do_not_enter_a_commit(clone, tmp_path):
+    """An editor on Windows has saved a file."""
     shutil.copytree(str(clone), str(tmp_path / "clone"))
     path = tmp_path / "clone" / "lib" / "loss_vae.py"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
@@ -98,7 +98,7 @@ def test_gradescopes_archive_starts_on_linux(clone, tmp_path):
 
 
 def test_the_clone_grades_and_updates(clone, tmp_path):
-    """A hand-in from Windows, and a team that works there."""
+    """A team that works on Windows, and its submission."""
     handout.write(clone, tmp_path / "team", keep=NUMBERS)
     (tmp_path / "team" / "feedback.md").write_text(FEEDBACK)
     for path in tmp_path.rglob("*.py"):

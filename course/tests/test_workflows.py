@@ -1,4 +1,4 @@
-"""The workflows of GitHub Actions: each `run:` step is executed as there, in fresh clones."""
+"""The workflows of GitHub Actions: each `run:` step runs as it does there, in a fresh clone."""
 import json
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from course import handout
 from course.tests.support import FEEDBACK, NUMBERS, ROOT, change, commit, copy_project
 
-yaml = pytest.importorskip("yaml", reason="course/requirements.txt is not installed")
+yaml = pytest.importorskip("yaml", reason="the packages of course/requirements.txt are not installed")
 STUDENTS, OURS = "course/student/.github/workflows/tests.yml", ".github/workflows/tests.yml"
 
 
@@ -25,13 +25,13 @@ def clone(folder, to):
 
 
 def run_job(job, folder, tmp_path, **environment):
-    """The exit status of each step with `run:`, and the job's summary. A step is left out as GitHub leaves it out."""
+    """Return the exit status of each step with `run:`, and the job's summary. Skip the steps that GitHub would skip."""
     summary = tmp_path / "summary.md"
     statuses = {}
     for number, step in enumerate(job["steps"]):
         if "run" not in step or step.get("if") != "always()" and any(statuses.values()):
             continue
-        assert "${{" not in step["run"], "what GitHub puts in there is run as code"
+        assert "${{" not in step["run"], "GitHub's value would be run as code"
         assert step.get("shell", job["defaults"]["run"]["shell"]) == "bash"
         script = tmp_path / f"step{number}.sh"
         script.write_text(step["run"])
@@ -48,7 +48,7 @@ def run_job(job, folder, tmp_path, **environment):
 
 @pytest.fixture(scope="module")
 def handouts(tmp_path_factory):
-    """Repositories of students: with all gaps filled, and with none."""
+    """Two student repositories: one with all gaps filled, one with none."""
     folder = tmp_path_factory.mktemp("students")
     handout.write(ROOT, folder / "filled", keep=NUMBERS)
     handout.write(ROOT, folder / "unfilled")
@@ -61,7 +61,7 @@ def handouts(tmp_path_factory):
 
 @pytest.fixture
 def github():
-    """GitHub's list of a repository's activities, on loopback, and the requests that came."""
+    """A local server with GitHub's list of a repository's activities; it records the requests it gets."""
     class Handler(BaseHTTPRequestHandler):
         requests, kinds = [], ["push", "branch_creation", "force_push", "pr_merge"]
 
@@ -101,7 +101,7 @@ def test_a_handout_that_is_filled_in(handouts, github, tmp_path):
     assert github.requests == [("/repos/team/work/activity?ref=refs/heads/main&per_page=100", "Bearer secret")]
 
 
-def test_a_handout_that_is_not(handouts, github, tmp_path):
+def test_a_handout_that_is_not_filled_in(handouts, github, tmp_path):
     github.kinds = github.kinds + ["push"]
     job = read_workflow(STUDENTS)["jobs"]["tests"]
     statuses, summary = run_job(job, clone(handouts / "unfilled", tmp_path / "clone"), tmp_path, **github.variables)
@@ -111,7 +111,7 @@ def test_a_handout_that_is_not(handouts, github, tmp_path):
 
 
 def test_a_handout_with_a_mistake_and_bad_style(handouts, tmp_path):
-    """And GitHub does not say how many pushes there were: the score stands all the same."""
+    """GitHub does not answer the question about pushes; the score is shown nevertheless."""
     folder = clone(handouts / "filled", tmp_path / "clone")
     change(folder, "lib/loss_vae.py", "1 + logvar", "logvar +0")
     job = read_workflow(STUDENTS)["jobs"]["tests"]
@@ -136,11 +136,11 @@ def test_an_install_that_fails_ends_the_job(handouts, tmp_path):
     assert statuses["install"] != 0 and "score" not in statuses
 
 
-# The project's own
+# The workflow of this repository
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A fresh clone of the project, as it is in the working tree."""
+    """A fresh clone of the project with the files of the working tree."""
     folder = tmp_path_factory.mktemp("project")
     copy_project(folder / "work")
     commit(folder / "work")
@@ -155,7 +155,7 @@ def test_the_matrix():
 
 
 def test_our_tests(project, tmp_path):
-    """But for runtests.bat, which wants Windows."""
+    """All steps except runtests.bat, which needs Windows."""
     job = read_workflow(OURS)["jobs"]["tests"]
     job["steps"] = [step for step in job["steps"] if step.get("shell") != "cmd"]
     statuses, summary = run_job(job, project, tmp_path)
@@ -163,7 +163,7 @@ def test_our_tests(project, tmp_path):
 
 
 def test_our_proofs(project, tmp_path):
-    """Of the proofs, which these are, all but running them."""
+    """The proofs, of which this is one, are collected but not run."""
     job = read_workflow(OURS)["jobs"]["proofs"]
     statuses, _ = run_job(job, project, tmp_path, PYTEST_ADDOPTS="--collect-only")
-    assert statuses == {"install": 0, "proofs": 0}
+    assert statuses == {"install": 0, "linter": 0, "types": 0, "proofs": 0}
