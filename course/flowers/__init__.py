@@ -1,1 +1,1 @@
-"""Pictures of flowers that no camera took: a data set of the project's own. python -m course.flowers DIR"""
+"""Paint images of flowers for a dataset without third-party rights: python -m course.flowers DIR"""

@@ -1,4 +1,4 @@
-"""What stands behind a flower: grass, leaves, soil, wood, sky, or the dark; drawn without regard to the species."""
+"""The background of a flower: grass, leaves, soil, wood, sky or darkness, chosen independently of the species."""
 from typing import Tuple
 
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from .geometry import Petals, facing, linear, petals, place
 from .light import Light, blur, lay, render
 
-# Dark, middle and bright, several of each kind.
+# Dark, medium and bright colours; several choices for each kind.
 GROUNDS = {
     "grass": ("#0e1a08 #3f5f1d #9fb352", "#14200c #5a7a2a #b9c878",
               "#1b1e0d #6b6a35 #c9bd86", "#07160a #2c5a22 #86b450"),
@@ -20,7 +20,7 @@ GROUNDS = {
             "#8f9aa6 #b9c2ca #eef0f1", "#5c86b8 #a8c3dd #f5f1e8"),
     "dark": ("#010101 #060907 #1c261b", "#020101 #0b0807 #2a221c", "#010203 #070a10 #1b222c")}
 CHANCES = {"grass": 0.27, "leaves": 0.32, "soil": 0.13, "wood": 0.08, "sky": 0.1, "dark": 0.1}
-# A leaf is a ring of one petal.
+# A leaf is a ring with a single petal.
 BLADE = Petals((1, 1), (0.9, 1.1), (0.02, 0.05), 0.3, 0.7, (5, 30), (-60, 20), (0.5, 1.5), groove=1, angles=(0,),
                paint="leaf")
 OVAL = Petals((1, 1), (0.9, 1.1), (0.22, 0.42), 0.45, 0.8, (0, 20), (-50, 10), (0.1, 0.4), 0.15, 4, angles=(0,),
@@ -30,8 +30,10 @@ DRY = "#1c130b #7a6142 #c9b48c"
 
 
 def noise(rng: np.random.Generator, shape: Tuple[int, int], slope: float, stretch: float = 1) -> np.ndarray:
-    """H,W standard normal values whose amplitude falls with the frequency to the power of slope; above 1, stretch draws
-    them out downwards."""
+    """Sample H,W values with mean 0 and variance 1 whose amplitude falls with the frequency to the power of slope.
+
+    A stretch above 1 elongates the pattern vertically.
+    """
     y, x = np.fft.fftfreq(shape[0])[:, None] * stretch, np.fft.rfftfreq(shape[1])[None, :]
     spectrum = np.fft.rfft2(rng.normal(size=shape)) / (np.hypot(x, y) + 1 / max(shape)) ** slope
     spectrum[0, 0] = 0
@@ -40,16 +42,16 @@ def noise(rng: np.random.Generator, shape: Tuple[int, int], slope: float, stretc
 
 
 def ramp(values: np.ndarray, colours: str) -> np.ndarray:
-    """Values of about -1.5 to 1.5 as light from the first colour over the second to the third."""
+    """Map values from about -1.5 to 1.5 to linear RGB, from the first colour through the second to the third."""
     stops = np.array([linear(colour) for colour in colours.split()])
     return np.stack([np.interp(values, [-1.5, 0, 1.8], stops[:, c]) for c in range(3)], axis=-1)
 
 
 def scatter(shape: Petals, n: int, size: Tuple[float, float], colours: str, rng: np.random.Generator, density: float,
             area: Tuple[float, float], upright: float, dry: float = 0.04) -> np.ndarray:
-    """n leaves all over the area (half its width, half its height), more or less upright, a part of them dry."""
+    """Sample n leaves all over the area (half its width, half its height), more or less upright, some of them dry."""
     kinds = []
-    for _ in range(4):                              # a few leaves, each put down many times
+    for _ in range(4):                              # a few leaves, each used many times
         dark, middle, bright = (linear(colour) for colour in (DRY if rng.uniform() < dry else colours).split())
         mix = rng.uniform(0.2, 0.8)
         tip = middle * (1 - mix) + bright * mix
@@ -65,7 +67,7 @@ def scatter(shape: Petals, n: int, size: Tuple[float, float], colours: str, rng:
 
 
 def background(rng: np.random.Generator, light: Light, canvas: Tuple[int, int], scale: float) -> np.ndarray:
-    """H,W,3 light. scale: pixels for a length of 1."""
+    """Render a background as H,W,3 linear light; scale is the number of pixels per unit of length."""
     kind = rng.choice(list(CHANCES), p=list(CHANCES.values()))
     colours = str(rng.choice(GROUNDS[kind]))
     area = (canvas[1] / 2 / scale, canvas[0] / 2 / scale)
@@ -90,21 +92,21 @@ def background(rng: np.random.Generator, light: Light, canvas: Tuple[int, int], 
         lit = np.roll(grit, 2, axis=1) - np.roll(grit, -2, axis=0)
         image = ramp(0.6 * noise(rng, canvas, 1.6) + 0.5 * grit + 0.5 * lit / lit.std(), colours) * brightness
         for shape, n, size in ((OVAL, rng.integers(0, 40), (0.1, 0.4)), (BLADE, rng.integers(5, 50), (0.3, 1.2))):
-            litter = scatter(shape, n + 1, size, colours, rng, scale, area, 0, 0.4)
+            litter = scatter(shape, int(n) + 1, size, colours, rng, scale, area, 0, 0.4)
             image = lay(image, render(litter, light, canvas, scale), 0.005 * scale)
         return blur(image, focus)
     image = ramp(0.6 * noise(rng, canvas, 1.8, 0.5 if kind == "grass" else 1) - 0.4, colours) * 0.7 * brightness
-    if rng.uniform() < 0.4 and kind != "dark":      # the sky through the leaves
+    if rng.uniform() < 0.4 and kind != "dark":      # sky between the leaves
         image = image + 0.8 * np.clip(noise(rng, canvas, 1.2) - 1, 0, 1)[..., None] * light.sky
     image = blur(image, 0.02 * scale)
     if kind == "dark":
         focus = max(focus, 0.03 * scale)
     leaves = [(OVAL, LANCE, LOBED)[i] for i in rng.integers(0, 3, 2)]
-    for sharp, shape in zip((2.0, 0.5), leaves):    # far, then near
+    for blurring, shape in zip((2.0, 0.5), leaves):  # far, then near
         if kind == "grass":
-            things = scatter(BLADE, rng.integers(30, 110), (0.5, 1.6), colours, rng, scale, area, 1, 0.25)
+            things = scatter(BLADE, int(rng.integers(30, 110)), (0.5, 1.6), colours, rng, scale, area, 1, 0.25)
         else:
-            few = rng.integers(2, 12) if kind == "dark" else rng.integers(20, 70)
+            few = int(rng.integers(2, 12) if kind == "dark" else rng.integers(20, 70))
             things = scatter(shape, few, (0.2, 0.75), colours, rng, scale, area, 0)
-        image = lay(image, render(things, light, canvas, scale), sharp * (focus + 0.008 * scale))
+        image = lay(image, render(things, light, canvas, scale), blurring * (focus + 0.008 * scale))
     return image

@@ -1,7 +1,8 @@
-"""Surfaces as clouds of points, dense enough to leave no gap between pixels.
+"""Surfaces as point clouds, dense enough to leave no holes between pixels.
 
-A cloud is an array N,10 float32: position (x right, y up, z to the viewer), unit normal, linear RGB colour, and how
-much light shines through. The shorter side of a picture is 2 long. A bloom stands in the origin, of radius 1, facing z.
+A cloud is an N,10 float32 array: position (x right, y up, z towards the viewer), unit normal, linear RGB colour, and
+how much light shines through. The shorter side of an image has length 2. A bloom has radius 1, is centred at the origin
+and faces z.
 """
 from typing import NamedTuple, Optional, Sequence, Tuple
 
@@ -12,45 +13,45 @@ Range = Tuple[float, float]
 
 
 class Petals(NamedTuple):
-    """A ring of petals. Each range is drawn from once a ring; each petal then differs a little."""
-    count: Range
+    """A ring of petals. Each range is sampled once for the ring, and each petal then differs a little."""
+    number: Range
     length: Range
-    width: Range            # half of it, as a part of the length
-    peak: float = 0.6       # where along the petal it is widest
-    tip: float = 0.5        # its outline: 0.2 blunt, 0.5 round, 1 pointed
-    rise: Range = (5, 20)   # degrees out of the bloom's plane, at the base
-    curl: Range = (-20, 0)  # degrees that it bends on the way to its tip, inwards above 0
-    cup: Range = (0.1, 0.3)  # how far the edges are lifted, in widths
-    ruffle: float = 0.1     # waves of the edges, in widths
-    groove: float = 3       # ridges across
+    width: Range            # half the width, relative to the length
+    peak: float = 0.6       # position along the petal where it is widest
+    tip: float = 0.5        # outline: 0.2 blunt, 0.5 round, 1 pointed
+    rise: Range = (5, 20)   # angle at the base, out of the bloom's plane, in degrees
+    curl: Range = (-20, 0)  # degrees by which it bends from base to tip; inwards if positive
+    cup: Range = (0.1, 0.3)  # how far the edges are raised, in widths
+    ruffle: float = 0.1     # height of the waves at the edges, in widths
+    groove: float = 3       # number of ridges across
     start: float = 0.05     # distance of the base from the axis
-    height: float = 0       # of the base
-    angles: Optional[Sequence[float]] = None    # degrees from up, in the place of an even ring
+    height: float = 0       # height of the base
+    angles: Optional[Sequence[float]] = None    # degrees from the top, instead of an evenly spaced ring
     paint: str = "petal"
-    eye: float = 0          # part of the length that the eye's colour takes
+    eye: float = 0          # fraction of the length that has the eye's colour
     spots: int = 0
     irregular: float = 1
-    lobes: float = 0        # how deep the edge is cut
+    lobes: float = 0        # depth of the cuts in the edge
 
 
 class Dots(NamedTuple):
-    """Small balls, spiralling outwards over a dome: a disc of florets, or anthers."""
-    count: Range
+    """Small balls in a spiral over a dome: a disc of florets, or anthers."""
+    number: Range
     radius: float
     height: float
     size: float
     base: float = 0.05      # height of the dome's edge
-    inner: float = 0        # radius within which there are none
+    inner: float = 0        # radius of the empty centre
     paint: str = "disc"
 
 
 def linear(colour: str) -> np.ndarray:
-    """A colour's three parts of light."""
+    """Convert a colour name to linear RGB."""
     return (np.array(ImageColor.getrgb(colour), dtype=float) / 255) ** 2.2
 
 
 def rotation(axis: np.ndarray, angle) -> np.ndarray:
-    """...,3,3 matrices that turn by the angles about the axis (Rodrigues)."""
+    """Return the ...,3,3 rotation matrices for the angles about the axis (Rodrigues' formula)."""
     x, y, z = axis / np.linalg.norm(axis)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     angle = np.asarray(angle)[..., None, None]
@@ -58,16 +59,18 @@ def rotation(axis: np.ndarray, angle) -> np.ndarray:
 
 
 def facing(direction: np.ndarray, roll: float = 0) -> np.ndarray:
-    """The rotation that turns z to the direction."""
+    """Return the rotation that turns z into the direction."""
     direction = direction / np.linalg.norm(direction)
     axis = np.cross([0, 0, 1], direction)
-    turn = rotation(axis, np.arctan2(np.linalg.norm(axis), direction[2])) if np.linalg.norm(axis) > 1e-6 else \
-        np.diag([1, np.sign(direction[2]), np.sign(direction[2])])
+    if np.linalg.norm(axis) > 1e-6:
+        turn = rotation(axis, np.arctan2(np.linalg.norm(axis), direction[2]))
+    else:
+        turn = np.diag([1, np.sign(direction[2]), np.sign(direction[2])])
     return turn @ rotation(np.array([0, 0, 1.0]), roll)
 
 
 def place(cloud: np.ndarray, turn: np.ndarray, scale: float, to) -> np.ndarray:
-    """The cloud turned, scaled, and moved."""
+    """Return the cloud rotated, scaled and moved."""
     placed = cloud.copy()
     placed[:, :3] = cloud[:, :3] @ (scale * turn.T) + np.asarray(to)
     placed[:, 3:6] = cloud[:, 3:6] @ turn.T
@@ -75,7 +78,7 @@ def place(cloud: np.ndarray, turn: np.ndarray, scale: float, to) -> np.ndarray:
 
 
 def _cloud(points: np.ndarray, colour: np.ndarray, thin: float) -> np.ndarray:
-    """Of P,U,V,3 points of P surfaces and their colours."""
+    """Return the cloud of P surfaces, given by P,U,V,3 points and their colours."""
     normal = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=2))
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9
     parts = [points, normal, np.broadcast_to(colour, points.shape), np.full(points.shape[:3] + (1,), thin)]
@@ -83,10 +86,15 @@ def _cloud(points: np.ndarray, colour: np.ndarray, thin: float) -> np.ndarray:
 
 
 def petals(ring: Petals, colours: dict, rng: np.random.Generator, density: float) -> np.ndarray:
-    """density: points for a length of 1. colours: of the base, the tip and the eye, by the names of the parts."""
-    n = int(round(rng.uniform(*ring.count))) if ring.angles is None else len(ring.angles)
+    """Sample a ring of petals.
 
-    def each(value, spread):                        # per petal, to be broadcast over its points
+    Args:
+        colours: the base, tip and eye colours for the name of each part.
+        density: number of points per unit of length.
+    """
+    n = int(round(rng.uniform(*ring.number))) if ring.angles is None else len(ring.angles)
+
+    def each(value, spread):                        # one value per petal, to broadcast over its points
         return (value + spread * ring.irregular * rng.normal(size=n))[:, None, None]
 
     long = rng.uniform(*ring.length)
@@ -106,8 +114,8 @@ def petals(ring: Petals, colours: dict, rng: np.random.Generator, density: float
     lift = lift + ring.ruffle * 0.5 * outline * u * np.sin(each(5, 2) * v + phase)
     lift = lift + 0.04 * outline * np.cos(np.pi * ring.groove * v) * np.sin(np.pi * u)
     across = v * outline + sway * u ** 2
-    points = np.broadcast_arrays(radius - np.sin(slope) * lift, across, height + np.cos(slope) * lift)
-    points = np.stack(points, axis=-1)
+    points = np.stack(np.broadcast_arrays(
+        radius - np.sin(slope) * lift, across, height + np.cos(slope) * lift), axis=-1)
     if ring.angles is None:
         angle = 2 * np.pi * (np.arange(n) + rng.uniform()) / n + 0.35 / n * 2 * ring.irregular * rng.normal(size=n)
     else:
@@ -137,7 +145,8 @@ def petals(ring: Petals, colours: dict, rng: np.random.Generator, density: float
 
 
 def dots(dome: Dots, colours: dict, rng: np.random.Generator, density: float) -> np.ndarray:
-    n = int(round(rng.uniform(*dome.count)))
+    """Sample a dome of dots; arguments as for `petals`."""
+    n = int(round(rng.uniform(*dome.number)))
     part = (np.arange(n) + 0.5) / n
     radius = dome.inner + (dome.radius - dome.inner) * np.sqrt(part) * (1 + 0.05 * rng.normal(size=n))
     angle = np.arange(n) * 2.39996 + rng.uniform(0, 7)
@@ -154,7 +163,7 @@ def dots(dome: Dots, colours: dict, rng: np.random.Generator, density: float) ->
 
 
 def tube(curve: np.ndarray, radius: float, colour: np.ndarray, rng: np.random.Generator, density: float) -> np.ndarray:
-    """A stem along a quadratic Bezier curve, 3 points of it."""
+    """Sample a stem along a quadratic Bezier curve, given by its 3 control points."""
     reach = np.linalg.norm(curve[1] - curve[0]) + np.linalg.norm(curve[2] - curve[1])
     t = np.linspace(0, 1, max(6, int(reach * density * 1.1)))[:, None]
     line = (1 - t) ** 2 * curve[0] + 2 * t * (1 - t) * curve[1] + t ** 2 * curve[2]
@@ -170,6 +179,6 @@ def tube(curve: np.ndarray, radius: float, colour: np.ndarray, rng: np.random.Ge
 
 
 def bloom(parts: Sequence, colours: dict, rng: np.random.Generator, density: float) -> np.ndarray:
-    """A flower of its rings of petals and its domes of dots."""
-    draw = {Petals: petals, Dots: dots}
-    return np.concatenate([draw[type(part)](part, colours, rng, density) for part in parts])
+    """Sample a flower: its rings of petals and its domes of dots."""
+    return np.concatenate([petals(part, colours, rng, density) if isinstance(part, Petals)
+                           else dots(part, colours, rng, density) for part in parts])

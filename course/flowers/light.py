@@ -1,18 +1,18 @@
-"""From clouds of points to light on a sensor: what hides what, sun, sky and shadow, focus, and the camera."""
+"""Render point clouds: occlusion, sun, sky and shadow, focus, and the camera."""
 from typing import NamedTuple, Tuple
 
 import numpy as np
 
 
 class Light(NamedTuple):
-    """Where the sun stands and how strong sun and sky are, each in linear RGB."""
+    """The direction of the sun, and the intensities of sun and sky in linear RGB."""
     direction: np.ndarray
     sun: np.ndarray
     sky: np.ndarray
 
 
-def draw_light(rng: np.random.Generator) -> Light:
-    """Sun high or low, before or behind the flower, clear or clouded; or the flash of a camera."""
+def sample_light(rng: np.random.Generator) -> Light:
+    """Sample the light: sun from the front or from behind, high or low, a cloudy sky, or a camera's flash."""
     kind = rng.choice(["sun", "behind", "cloud", "flash"], p=[0.45, 0.15, 0.3, 0.1])
     side = rng.normal(0, 0.7)
     direction = {"sun": [side, rng.uniform(0.3, 1.2), rng.uniform(0.2, 0.9)], "cloud": [side, 1.0, 0.7],
@@ -27,7 +27,7 @@ def draw_light(rng: np.random.Generator) -> Light:
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian, of H,W or H,W,C; the image is taken to go on at the other side."""
+    """Blur an H,W or H,W,C image with a Gaussian; the image wraps around at its edges."""
     if sigma < 0.3:
         return image
     y, x = np.fft.fftfreq(image.shape[0])[:, None], np.fft.rfftfreq(image.shape[1])[None, :]
@@ -38,15 +38,15 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _nearest(keys: np.ndarray, depth: np.ndarray, size: int) -> np.ndarray:
-    """For each key below size the index of the deepest, -1 where there is none."""
+    """Return for each key below size the index of the point with the largest depth, -1 if there is none."""
     order = np.argsort(depth, kind="stable")
     found = np.full(size, -1)
-    found[keys[order]] = order                      # of those that fall together, the last one stays
+    found[keys[order]] = order                      # for equal keys the last one wins
     return found
 
 
 def _shadow(cloud: np.ndarray, seen: np.ndarray, direction: np.ndarray, cell: float) -> np.ndarray:
-    """How much of the sun each seen point gets, 0 to 1."""
+    """Return how much of the sun each visible point gets, from 0 to 1."""
     side = np.cross(direction, [0.12, 0.31, 0.94])
     side /= np.linalg.norm(side)
     axes = np.stack([side, np.cross(direction, side), direction], axis=1)
@@ -62,14 +62,14 @@ def _shadow(cloud: np.ndarray, seen: np.ndarray, direction: np.ndarray, cell: fl
 
 
 def render(cloud: np.ndarray, light: Light, shape: Tuple[int, int], scale: float) -> Tuple[np.ndarray, np.ndarray]:
-    """The cloud as the camera sees it.
+    """Render a cloud as the camera sees it.
 
     Args:
-        shape: H, W of the picture.
-        scale: pixels for a length of 1.
+        shape: H, W of the image.
+        scale: number of pixels per unit of length.
 
     Returns:
-        H,W,3 light, and H,W 1 where there is something.
+        H,W,3 linear light, and an H,W mask that is 1 where the cloud is.
     """
     height, width = shape
     near = 1 / (1 - 0.15 * np.clip(cloud[:, 2], -3, 3))             # perspective
@@ -82,7 +82,7 @@ def render(cloud: np.ndarray, light: Light, shape: Tuple[int, int], scale: float
     key = row[inside] * width + column[inside]
     order = np.argsort(cloud[inside, 2], kind="stable")
     first = np.full(height * width, -1)
-    corners = np.array([0, 1, width, width + 1])                    # a point is 2 by 2 pixels, so that none is missed
+    corners = np.array([0, 1, width, width + 1])                    # a point covers 2 by 2 pixels, to leave no holes
     first[(key[order][:, None] + corners).ravel()] = np.repeat(inside[order], 4)
     pixels = np.flatnonzero(first >= 0)
     seen = first[pixels]
@@ -93,8 +93,8 @@ def render(cloud: np.ndarray, light: Light, shape: Tuple[int, int], scale: float
     shadow = 1 - (1 - 0.35 * cloud[seen, 9]) * (1 - _shadow(cloud, seen, light.direction, 1.7 / scale))
     depth = np.full(height * width, np.median(cloud[seen, 2]) - 0.2)
     depth[pixels] = cloud[seen, 2]
-    open_sky = 1.0
-    for reach, weight in ((0.05, 1.6), (0.2, 1.3)):                # hollows get less of the sky
+    open_sky = np.ones(len(pixels))
+    for reach, weight in ((0.05, 1.6), (0.2, 1.3)):                # hollows see less of the sky
         around = blur(depth.reshape(height, width), reach * scale).ravel()[pixels]
         open_sky = open_sky * np.exp(-weight * np.clip(around - depth[pixels] + 0.02, 0, 0.5) / (reach * 4))
     through = cloud[seen, 9] * np.clip(-facing, 0, 1) * (0.3 + 0.7 * shadow)
@@ -102,10 +102,10 @@ def render(cloud: np.ndarray, light: Light, shape: Tuple[int, int], scale: float
     half = light.direction + [0, 0, 1]
     gloss = np.clip(normal @ (half / np.linalg.norm(half)), 0, 1) ** 24 * shadow * 0.06
     sheen = 0.12 * (1 - normal[:, 2].clip(0, 1)) ** 3 * open_sky
-    sky = (0.72 + 0.28 * normal[:, 1:2]) * open_sky[:, None] ** (1 - 0.8 * colour)     # bright petals light each other
+    sky = (0.72 + 0.28 * normal[:, 1:2]) * open_sky[:, None] ** (1 - 0.8 * colour)  # bright petals light each other
     bounce = 0.35 * colour * open_sky[:, None] * light.sun.mean()
     arriving = sky * light.sky + lit[:, None] * light.sun
-    image[pixels] = (colour * (arriving + bounce) + 0.015 * arriving        # a part comes back white from the surface
+    image[pixels] = (colour * (arriving + bounce) + 0.015 * arriving        # the surface reflects a part as white
                      + (colour ** 1.2) * through[:, None] * light.sun
                      + gloss[:, None] * light.sun + sheen[:, None] * light.sky)
     mask[pixels] = 1
@@ -113,13 +113,13 @@ def render(cloud: np.ndarray, light: Light, shape: Tuple[int, int], scale: float
 
 
 def lay(below: np.ndarray, layer: Tuple[np.ndarray, np.ndarray], sigma: float) -> np.ndarray:
-    """A layer, out of focus by sigma pixels, over what is below it."""
+    """Lay a layer, blurred by sigma pixels, over what is below it."""
     both = blur(np.concatenate([layer[0], layer[1][..., None]], axis=-1), sigma)
     return below * (1 - both[..., 3:].clip(0, 1)) + both[..., :3].clip(0, None)
 
 
 def expose(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The camera: exposure, white balance, falling off to the corners, contrast. Linear light to 0 to 1."""
+    """Convert linear light to values from 0 to 1 like a camera: vignetting, white balance, exposure and contrast."""
     height, width = image.shape[:2]
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None, :]
     image = image * (1 - rng.uniform(0, 0.25) * (x ** 2 + y ** 2)[..., None] / 2)

@@ -1,4 +1,4 @@
-"""Draw a sheet of a data set, a row for each class: python -m course.flowers.sheet DIR FILE"""
+"""Draw an overview of a dataset with a row for each class: python -m course.flowers.sheet DIR FILE"""
 import sys
 from pathlib import Path
 
@@ -10,10 +10,10 @@ SIDE, GAP, LABEL = 64, 4, 70        # pixels
 
 
 def draw_sheet(folder: Path, columns: int) -> Image.Image:
-    """The first pictures of each class of {train,val,test}/CLASS/*.jpg, cut to squares, beside the class's name."""
+    """Draw each class's name and its first images, {train,val,test}/CLASS/*.jpg, cropped to squares."""
     names = sorted({path.name for path in folder.glob("*/*") if path.is_dir()})
     if not names:
-        raise UserError(f"{folder} holds no pictures of the form {{train,val,test}}/CLASS/*.jpg")
+        raise UserError(f"{folder} contains no images of the form {{train,val,test}}/CLASS/*.jpg")
     step = SIDE + GAP
     sheet = Image.new("RGB", (LABEL + columns * step, GAP + len(names) * step), "white")
     pen = ImageDraw.Draw(sheet)
@@ -23,16 +23,16 @@ def draw_sheet(folder: Path, columns: int) -> Image.Image:
         files = sorted(folder.glob(f"*/{name}/*.jpg"), key=lambda path: path.name)
         for column, path in enumerate(files[:columns]):
             with Image.open(str(path)) as image:
-                square = ImageOps.fit(image.convert("RGB"), (SIDE, SIDE), Image.BICUBIC)
+                square = ImageOps.fit(image.convert("RGB"), (SIDE, SIDE), Image.Resampling.BICUBIC)
             sheet.paste(square, (LABEL + column * step, top))
     return sheet
 
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("folder", metavar="DIR", type=Path, help="the data set")
-    parser.add_argument("file", metavar="FILE", type=Path, help="the picture to write")
-    parser.add_argument("--columns", type=integer(1, 100), default=12, help="pictures a row (default: %(default)s)")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="the dataset")
+    parser.add_argument("file", metavar="FILE", type=Path, help="the file to write")
+    parser.add_argument("--columns", type=integer(1, 100), default=12, help="images in a row (default: %(default)s)")
     args = parser.parse_args()
     draw_sheet(args.folder, args.columns).save(str(args.file), quality=92)
 

@@ -1,18 +1,18 @@
-"""The ten species as data: what a floret is made of, in which colours it comes, and how it grows."""
+"""The ten species as data: the parts of a floret, its colours, and how the plant grows."""
 from typing import NamedTuple, Sequence
 
 from .geometry import Dots, Petals, Range
 
 
 class Species(NamedTuple):
-    """Colours are of the base, the tip and the eye of a part ("petal"), several parts separated by commas."""
+    """One species. A colour names a part and its base, tip and eye colours; commas separate the parts."""
     floret: Sequence                # Petals and Dots
-    colours: Sequence[str]          # one of which a flower has
+    colours: Sequence[str]          # a flower has one of these
     growth: str = "single"          # single, spike, umbel, bells
-    tilt: Range = (0, 55)           # degrees of the bloom from the line of sight
-    size: Range = (0.5, 1.05)      # radius, where half the picture's shorter side is 1
+    tilt: Range = (0, 55)           # angle between the bloom and the line of sight, in degrees
+    size: Range = (0.5, 1.05)       # radius, in units of half the image's shorter side
     leaves: str = "oval"            # blade, oval
-    upright: bool = False           # has an up and a down
+    upright: bool = False           # the bloom has a top and a bottom
 
 
 WHITE, CREAM, YELLOW = "#e9efe0 #fbfbf8", "#ead9a8 #f8f1dd", "#e8b00c #f7d92a"

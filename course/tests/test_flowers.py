@@ -1,4 +1,4 @@
-"""The painted flowers: the same pixels again, as many as asked for, of the size asked for, each one different."""
+"""The painted flowers are reproducible, different from each other, and of the requested number and size."""
 import subprocess
 import sys
 from collections import Counter
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from course.flowers.picture import paint, picture_rng
+from course.flowers.image import image_rng, paint
 from course.flowers.species import SPECIES
 from course.tests.support import contents, environment
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def flowers(folder, *flags):
-    """The command as a teacher runs it."""
+    """Run the command as a teacher does."""
     command = [sys.executable, "-m", "course.flowers", str(folder)] + [str(flag) for flag in flags]
     return subprocess.run(command, cwd=str(ROOT), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           universal_newlines=True)
@@ -32,14 +32,14 @@ def sizes(folder):
 
 @pytest.fixture(scope="module")
 def painted(tmp_path_factory):
-    """Forty small pictures, four of each species."""
+    """Forty small images, four of each species."""
     folder = tmp_path_factory.mktemp("flowers") / "new" / "set"
     done = flowers(folder, "--count", 40, "--size", 32)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return folder
 
 
-def test_half_is_for_training_and_all_species_are_equally_many(painted):
+def test_half_is_for_training_and_all_species_are_equally_frequent(painted):
     found = Counter(path.relative_to(painted).parts[:2] for path in painted.rglob("*") if path.is_file())
     assert len(SPECIES) == 10
     assert found == {(split, name): n for name in SPECIES for split, n in (("train", 2), ("val", 1), ("test", 1))}
@@ -55,24 +55,24 @@ def test_the_shorter_side_is_exact_and_the_shapes_vary(painted):
     assert len(set(found)) > 4 and any(w > h for w, h in found) and any(w < h for w, h in found), set(found)
 
 
-def test_no_two_pictures_are_alike(painted):
+def test_all_images_are_different(painted):
     small = []
     for path in sorted(painted.rglob("*.jpg")):
         with Image.open(str(path)) as image:
             small.append(np.asarray(image.resize((16, 16)), dtype=float))
     distance = [np.sqrt(np.mean((one - other) ** 2)) for i, one in enumerate(small) for other in small[:i]]
-    assert min(distance) > 10, f"two pictures differ by {min(distance):.1f} of 255"
+    assert min(distance) > 10, f"two images differ by {min(distance):.1f} of 255"
 
 
-def test_a_picture_depends_on_seed_species_and_number_alone(painted, tmp_path):
-    """Not on the process, on how many there are, nor on how many are painted."""
+def test_an_image_depends_only_on_seed_species_and_number(painted, tmp_path):
+    """Neither the number of processes nor the number of images matters."""
     done = flowers(tmp_path / "one", "--count", 20, "--size", 32, "--processes", 1)
     assert done.returncode == 0, done.stderr
     few, many = contents(tmp_path / "one"), contents(painted)
     assert len(few) == 20 and all(many[name] == data for name, data in few.items())
 
 
-def test_another_seed_gives_other_pictures(painted, tmp_path):
+def test_another_seed_gives_other_images(painted, tmp_path):
     done = flowers(tmp_path / "other", "--count", 10, "--size", 32, "--seed", 1)
     assert done.returncode == 0, done.stderr
     few, many = contents(tmp_path / "other"), contents(painted)
@@ -91,7 +91,7 @@ def test_any_size(size):
     assert min(image.size) == size and image.mode == "RGB"
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     done = flowers(tmp_path, "--count", 1)
     lines = [line for line in done.stderr.splitlines() if line]
@@ -99,30 +99,30 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     assert contents(tmp_path) == {"mine.txt": b"mine"}
 
 
-# The set that ships with the project
+# The dataset that is part of the project
 
-SET = ROOT / "dataset_flowers_64px"
+DATASET = ROOT / "dataset_flowers_64px"
 
 
-def test_the_set_has_eight_hundred_pictures_of_the_ten_species():
-    found = Counter(path.relative_to(SET).parts[:2] for path in SET.rglob("*") if path.is_file())
+def test_the_dataset_has_800_images_of_ten_species():
+    found = Counter(path.relative_to(DATASET).parts[:2] for path in DATASET.rglob("*") if path.is_file())
     assert found == {(split, name): n for name in SPECIES for split, n in (("train", 40), ("val", 20), ("test", 20))}
 
 
-def test_the_set_has_short_sides_of_64_pixels_and_varied_shapes():
-    found = sizes(SET)
+def test_the_dataset_has_short_sides_of_64_pixels_and_varied_shapes():
+    found = sizes(DATASET)
     assert all(min(size) == 64 and max(size) <= 96 for size in found), set(found)
     assert len(set(found)) > 20 and any(w > h for w, h in found) and any(w < h for w, h in found), set(found)
 
 
-def test_the_set_is_small():
-    assert sum(path.stat().st_size for path in SET.rglob("*.jpg")) < 4.5e6
+def test_the_dataset_is_small():
+    assert sum(path.stat().st_size for path in DATASET.rglob("*.jpg")) < 4.5e6
 
 
-def test_the_set_looks_as_the_painter_paints():
-    """Close to it, not the same: other versions of NumPy and Pillow differ by a little."""
+def test_the_dataset_looks_like_the_painted_images():
+    """Close but not identical: other versions of NumPy and Pillow may differ slightly."""
     for name in sorted(SPECIES):
-        made = np.asarray(paint(name, picture_rng(0, name, 0), 64), dtype=float)
-        with Image.open(str(SET / "train" / name / "0001.jpg")) as image:
+        made = np.asarray(paint(name, image_rng(0, name, 0), 64), dtype=float)
+        with Image.open(str(DATASET / "train" / name / "0001.jpg")) as image:
             difference = np.abs(np.asarray(image, dtype=float) - made).mean()
         assert difference < 5, f"{name}: {difference:.1f} of 255"
