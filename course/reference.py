@@ -2,9 +2,9 @@
 
     python -m course.reference --data_dir data
 
-trains the nine runs in results_reference/ (one that is there already is kept, one that was stopped is resumed),
-prints the tables of docs/results_vae.md and course/answers/1.4_kl_weight.md in Markdown, and draws their
-pictures. The pictures show what the models made, and no image of MNIST.
+It trains the nine runs in results_reference/, where it keeps finished runs and resumes interrupted ones, prints the
+tables of docs/results_vae.md and course/answers/1.4_kl_weight.md in Markdown, and draws their figures. The figures show
+only what the models generate, no MNIST image.
 """
 import argparse
 import shutil
@@ -12,11 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Dict
 
 import torch
 from torch.nn import functional as F
 
-from lib.digits import digit_loaders, load_digits
+from lib.digits import load_digits, make_test_loader
 from lib.explore_latent_space import get_mu_logvar, load_run
 from lib.pictures import save_image_grid
 
@@ -25,7 +26,7 @@ WEIGHTS, SEEDS = ("0", "1", "30"), (0, 1, 2)
 
 
 def train(weight: str, seed: int, data_dir: str) -> Path:
-    """Train a run by the script, as a user would."""
+    """Train a run with the script, as a user does, and return its folder."""
     folder = ROOT / f"seed{seed}" / f"results_kl{float(weight)}"
     subprocess.run([sys.executable, "run_vae_training.py", "--dataset", "mnist", "--data_dir", data_dir,
                     "--kl_loss_weight", weight, "--seed", str(seed), "--output_dir", str(folder), "--resume"],
@@ -33,10 +34,10 @@ def train(weight: str, seed: int, data_dir: str) -> Path:
     return folder
 
 
-def numbers(folder: Path, data_dir: str) -> dict:
-    """The last epoch's metrics, the spread of the encoded means of the test set, and the median sigma."""
+def summarise(folder: Path, data_dir: str) -> Dict[str, float]:
+    """Return the last epoch's metrics, the spread of the test set's encoded means, and the median sigma."""
     model, checkpoint = load_run(folder, "cpu")
-    mu, logvar = get_mu_logvar(model, digit_loaders(load_digits("mnist", data_dir), 1000)[1])
+    mu, logvar = get_mu_logvar(model, make_test_loader(load_digits("mnist", data_dir)))
     return {**checkpoint["history"][-1], "spread of the means": mu.var(0).mean().sqrt().item(),
             "median sigma": torch.exp(logvar / 2).median().item()}
 
@@ -44,12 +45,12 @@ def numbers(folder: Path, data_dir: str) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m course.reference", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", default="data", metavar="DIR", help="where MNIST lies (default: %(default)s)")
+    parser.add_argument("--data_dir", default="data", metavar="DIR", help="folder with MNIST (default: %(default)s)")
     args = parser.parse_args()
 
     rows = {}
     for weight in WEIGHTS:
-        runs = [numbers(train(weight, seed, args.data_dir), args.data_dir) for seed in SEEDS]
+        runs = [summarise(train(weight, seed, args.data_dir), args.data_dir) for seed in SEEDS]
         rows[weight] = {name: [run[name] for run in runs] for name in runs[0] if name != "epoch"}
     print(f"\nmean ± standard deviation over seeds {', '.join(map(str, SEEDS))}, after the last epoch")
     print(f"| | {' | '.join((f'weight {weight}' for weight in WEIGHTS))} |\n| --- |{' --- |' * len(WEIGHTS)}")
@@ -77,8 +78,8 @@ def main() -> None:
     shutil.copy(ROOT / "seed0" / "kl_comparison.png", "course/answers/kl_comparison.png")
     model, _ = load_run(run, "cpu")
     with torch.no_grad():
-        save_image_grid(model.eval()(x[:64].float())[0], images / "vae_reconstructions.png", normalize=False,
-                        title="epoch 15: reconstructions of the first 64 test images of MNIST")
+        save_image_grid(model.eval()(x[:64].float())[0], images / "vae_reconstructions.png",
+                        "epoch 15: reconstructions of the first 64 test images of MNIST")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Make the reference results of exercise 2 and the figures of what each setting does.
+"""Make the reference results of exercise 2, and figures of the effect of each setting.
 
     python -m course.reference_diffusion
 
-trains the runs in results_reference/diffusion/ (one that is there already is kept, one that was stopped is resumed),
-prints the table of docs/results_diffusion.md in Markdown, and draws the figures of that page.
+It trains the runs in results_reference/diffusion/, where it keeps finished runs and resumes interrupted ones, prints
+the table of docs/results_diffusion.md in Markdown, and draws the figures of that page.
 """
 import argparse
 import csv
@@ -12,41 +12,45 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Dict, Sequence, Tuple
+from typing import Dict, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageDraw
 
 from lib.checkpoint import load_checkpoint, load_part
-from lib.draw_diffusion import LIMIT, density
+from lib.densities import DENSITIES, get_dataset
+from lib.draw_diffusion import draw_density
 from lib.model_diffusion import SimpleDiffusion
 from lib.pictures import save_figure
 from lib.sample_diffusion import sample_ddim, sample_ddpm
-from lib.utils import DENSITIES, SCHEDULES, get_dataset
+from lib.utils import SCHEDULES
 
 ROOT, SEEDS, POINTS = Path("results_reference/diffusion"), (0, 1, 2), 100_000
-FACE = ROOT / "face.png"                            # the picture file among the densities
+FACE = ROOT / "face.png"                            # the density that comes from an image file
+
+Points = Union[np.ndarray, torch.Tensor]            # N,2
 
 # For the ablations of docs/results_diffusion.md: file, density, title, and the label of each run with its flags.
 ABLATIONS: Sequence[Tuple[str, str, str, Dict[str, Sequence]]] = (
-    ("ablation_steps", "spirals", "diffusion steps, in training and in generation", {
+    ("ablation_steps", "spirals", "diffusion steps, in training and in sampling", {
         f"{steps} steps": ("--diffusion_steps", steps) for steps in (5, 10, 20, 50, 100, 1000)}),
     ("ablation_schedule", "moons", "schedule and diffusion steps", {
         f"{schedule}, {steps} steps": ("--schedule", schedule, "--diffusion_steps", steps)
         for schedule in ("linear", "cosine") for steps in (100, 300, 1000)}),
-    ("ablation_epochs", "spirals", "epochs, over which the learning rate falls to 0", {
+    ("ablation_epochs", "spirals", "epochs, during which the learning rate falls to 0", {
         f"{epochs} epochs": ("--epochs", epochs) for epochs in (2, 5, 10, 20, 40, 250)}),
-    ("ablation_time_embedding", "spirals", "how the network is told the step, and the highest learning rate", {
+    ("ablation_time_embedding", "spirals", "time embedding and peak learning rate", {
         f"{embedding}, {rate:g}": ("--time_embedding", embedding, "--learning_rate", rate)
         for embedding in ("index", "sinusoidal") for rate in (1e-3, 3e-3, 1e-2)}))
 
 
 def train(dataset: str, seed: int, *flags: object) -> Path:
-    """Train a run by the script, as a user would."""
+    """Train a run with the script, as a user does, and return its folder."""
     name = "_".join([Path(dataset).stem, f"seed{seed}", *(str(flag).lstrip("-") for flag in flags)])
-    if not (ROOT / name / "loss_curves.png").exists():      # which is drawn last
+    if not (ROOT / name / "loss_curves.png").exists():      # a run saves this file last
         subprocess.run([sys.executable, "run_diffusion_training.py", "--dataset", dataset, "--seed", str(seed),
                         "--quiet", "--no_video", "--output_dir", str(ROOT / name), "--resume", *map(str, flags)],
                        check=True)
@@ -54,17 +58,22 @@ def train(dataset: str, seed: int, *flags: object) -> Path:
 
 
 def last_row(folder: Path) -> Dict[str, float]:
+    """Return the metrics of a run's last epoch."""
     with open(str(folder / "metrics.csv")) as file:
         return {name: float(value) for name, value in list(csv.DictReader(file))[-1].items()}
 
 
 def sample(folder: Path, keep: Sequence[int] = (), ddim_steps: int = 0) -> Tuple[torch.Tensor, torch.Tensor]:
-    """Draw from a finished run, by DDIM if steps are given."""
+    """Sample points from a finished run, by DDIM if the number of steps is given.
+
+    Returns:
+        The N,2 samples, and len(keep),N,2 points at the timesteps to keep (none for DDIM).
+    """
     checkpoint = load_checkpoint(folder)
     settings = checkpoint["settings"]
     model = SimpleDiffusion(2, settings["n_blocks"], settings["n_units"], settings["time_embedding"],
                             settings["diffusion_steps"])
-    load_part(model, checkpoint, "average", folder)
+    load_part(model, checkpoint, "ema", folder)
     data = get_dataset(settings["dataset"], settings["n_samples"], np.random.default_rng(settings["seed"]))
     schedule, clip = SCHEDULES[settings["schedule"]](settings["diffusion_steps"]), float(np.abs(data).max())
     torch.manual_seed(0)
@@ -74,27 +83,26 @@ def sample(folder: Path, keep: Sequence[int] = (), ddim_steps: int = 0) -> Tuple
     return sample_ddpm(model, noise, schedule, clip, keep)
 
 
-def draw_densities(rows: Sequence[Sequence[Tuple[str, torch.Tensor]]], title: str, path: Path) -> None:
-    """Draw a table of densities, each with its title."""
-    figure = Figure(figsize=(2.2 * len(rows[0]), 2.5 * len(rows) + 0.5), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.12)
+def save_densities(rows: Sequence[Sequence[Tuple[str, Points]]], title: str, path: Path) -> None:
+    """Save a figure with a table of densities, each with its own title."""
+    figure = Figure(figsize=(2.2 * len(rows[0]), 2.5 * len(rows) + 0.5), layout=ConstrainedLayoutEngine(h_pad=0.12))
     for line, row in zip(figure.subplots(len(rows), len(rows[0]), squeeze=False), rows):
         for axes, (label, points) in zip(line, row):
-            axes.imshow(density(points), origin="lower", extent=[-LIMIT, LIMIT] * 2, cmap="magma", vmin=0, vmax=1)
+            draw_density(axes, points, "")
             axes.set_title(label, fontsize=9)
             axes.set_axis_off()
     figure.suptitle(title, fontsize=11)
     save_figure(figure, path, dpi=110)
 
 
-def draw_face() -> None:
-    """A picture file for the density that a user brings along."""
+def save_face() -> None:
+    """Save an image file that serves as a user's own density."""
     image = Image.new("L", (300, 300), 255)
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((10, 10, 290, 290), outline=0, width=16)
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((10, 10, 290, 290), outline=0, width=16)
     for x in (90, 180):
-        draw.ellipse((x, 85, x + 30, 135), fill=0)
-    draw.arc((75, 90, 225, 230), 20, 160, fill=0, width=14)
+        pen.ellipse((x, 85, x + 30, 135), fill=0)
+    pen.arc((75, 90, 225, 230), 20, 160, fill=0, width=14)
     FACE.parent.mkdir(parents=True, exist_ok=True)
     image.save(str(FACE))
 
@@ -102,10 +110,11 @@ def draw_face() -> None:
 def main() -> None:
     argparse.ArgumentParser(prog="python -m course.reference_diffusion", description=__doc__,
                             formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    draw_face()
+    save_face()
     names = [*DENSITIES, str(FACE)]
     runs = {name: [train(name, seed) for seed in SEEDS] for name in names}
-    print("\n| density | distance | floor | distance / floor | energy distance | floor | loss |\n|" + " --- |" * 7)
+    print("\n| density | distance | noise floor | distance / floor | energy distance | noise floor | loss |")
+    print("|" + " --- |" * 7)
     for name, folders in runs.items():
         rows = [last_row(folder) for folder in folders]
         ratio = mean(row["swd"] for row in rows) / mean(row["swd_floor"] for row in rows)
@@ -117,23 +126,24 @@ def main() -> None:
     for name in ("samples", "loss_curves", "schedules"):
         shutil.copy(runs["moons"][0] / f"{name}.png", images / f"diffusion_{name}.png")
     generated = {name: sample(folders[0])[0] for name, folders in runs.items()}
-    draw_densities([[(f"data: {Path(name).stem}", get_dataset(name, POINTS)) for name in names],
+    save_densities([[(f"data: {Path(name).stem}", get_dataset(name, POINTS)) for name in names],
                     [(f"generated: {last_row(runs[name][0])['swd']:.4f}", generated[name]) for name in names]],
-                   "densities and what is generated after 40 epochs, with the sliced Wasserstein distance",
+                   "data, and generated points after 40 epochs with their sliced Wasserstein distance to the data",
                    images / "diffusion_densities.png")
     keep = [99, 60, 40, 25, 15, 8, 3]
     samples, path = sample(runs["swiss_roll"][0], keep)
-    draw_densities([[*((f"step {t}", points) for t, points in zip(keep, path)), ("generated", samples)]],
+    save_densities([[*((f"timestep {t}", points) for t, points in zip(keep, path)), ("generated", samples)]],
                    "generation, from noise to data", images / "diffusion_generation.png")
     for file, dataset, title, settings in ABLATIONS:
-        folders = {label: train(dataset, 0, *flags) for label, flags in settings.items()}
-        rows = {label: last_row(folder) for label, folder in folders.items()}
         print(f"\n{title}")
-        for label, row in rows.items():
-            print(f"{label}: distance {row['swd']:.4f}, {row['swd'] / row['swd_floor']:.1f} times the floor")
-        draw_densities([[(f"{label}\n{row['swd']:.4f}, {row['swd'] / row['swd_floor']:.1f} × floor",
-                          sample(folders[label])[0]) for label, row in rows.items()]],
-                       title, images / f"{file}.png")
+        panels = []
+        for label, flags in settings.items():
+            folder = train(dataset, 0, *flags)
+            row = last_row(folder)
+            times = row["swd"] / row["swd_floor"]
+            print(f"{label}: distance {row['swd']:.4f}, {times:.1f} times the noise floor")
+            panels.append((f"{label}\n{row['swd']:.4f}, {times:.1f} × floor", sample(folder)[0]))
+        save_densities([panels], title, images / f"{file}.png")
 
 
 if __name__ == "__main__":

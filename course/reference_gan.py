@@ -2,9 +2,8 @@
 
     python -m course.reference_gan
 
-trains the runs in results_reference/gan/ (one that is there already is kept, one that was stopped is resumed), prints
-the table of docs/results_gan.md in Markdown, draws the pictures of docs/, and puts the generator there that was trained
-for 2,500 epochs.
+It trains the runs in results_reference/gan/, where it keeps finished runs and resumes interrupted ones, prints the
+table of docs/results_gan.md in Markdown, draws the figures of that page, and saves the generator of 2,500 epochs there.
 """
 import argparse
 import shutil
@@ -18,7 +17,8 @@ import torch
 from course.reference_diffusion import last_row
 from lib.draw_gan import save_panels
 from lib.image_folder import load_images
-from lib.sample_gan import sample_noise, generate, load_generator, ready
+from lib.load_gan import load_generator
+from lib.sample_gan import generate, prepare_generator, sample_noise
 
 ROOT, DATA, DOCS = Path("results_reference/gan"), "dataset_flowers_64px", Path("docs")
 RUNS: Dict[str, Sequence] = {                       # 500 epochs each
@@ -27,7 +27,7 @@ RUNS: Dict[str, Sequence] = {                       # 500 epochs each
 
 
 def train(folder: Path, epochs: int, *flags: object) -> None:
-    """Train a run by the script, as a user would."""
+    """Train a run with the script, as a user does."""
     if not (folder / f"finished_{epochs}").exists():
         subprocess.run([sys.executable, "run_gan_training.py", "--output_dir", str(folder), "--num_epochs", str(epochs),
                         "--resume", *map(str, flags)], check=True)
@@ -35,15 +35,16 @@ def train(folder: Path, epochs: int, *flags: object) -> None:
 
 
 def table_row(name: str, epochs: int, folder: Path) -> str:
+    """Return a run's row of the table."""
     row = last_row(folder)
     cells = [f"{row[f'swd_{side}_{which}']:.1f}" if f"swd_{side}_{which}" in row else ""
-             for which in ("generator", "average") for side in (32, 16)]
+             for which in ("generator", "ema") for side in (32, 16)]
     return f"| {name} | {epochs:,} | {' | '.join(cells)} | {row['D_x']:.2f} | {row['D_G_z1']:.2f} |"
 
 
-def samples(folder: Path, count: int = 48) -> torch.Tensor:
-    """What the average, or the only generator, of a run makes of the same noise."""
-    generator = ready(load_generator(folder / "checkpoint.pt"), 64)
+def sample(folder: Path, count: int = 48) -> torch.Tensor:
+    """Generate images with a run's EMA, or else its generator, from noise that is the same for all runs."""
+    generator = prepare_generator(load_generator(folder / "checkpoint.pt"), 64)
     return generate(generator, sample_noise(count, 64))
 
 
@@ -57,19 +58,19 @@ def main() -> None:
         (ROOT / "part").rename(long)
     train(long, 2500)
 
-    print("| training | epochs | generator, 32 px | 16 px | average, 32 px | 16 px | D(real) | D(generated) |\n"
+    print("| training | epochs | generator, 32 px | 16 px | EMA, 32 px | 16 px | D(real) | D(generated) |\n"
           + "| --- " * 8 + "|")
     for name in RUNS:
         print(table_row(name, 500, ROOT / name.replace(", batches of ", "_")))
     print(table_row("default", 2500, long))
     floor = last_row(long)
-    print(f"floor: {floor['swd_32_floor']:.1f} and {floor['swd_16_floor']:.1f}")
+    print(f"noise floor: {floor['swd_32_floor']:.1f} and {floor['swd_16_floor']:.1f}")
 
     torch.manual_seed(0)
-    save_panels({"training pictures": load_images(DATA).augmented(torch.randperm(800)[:48]),
-                 "the assignment's training (--plain), 500 epochs": samples(ROOT / "plain"),
-                 "the default, 500 epochs": samples(ROOT / "default"),
-                 "the default, 2,500 epochs": samples(long)}, DOCS / "images" / "gan_samples.png")
+    save_panels({"training images": load_images(DATA).sample_crops(torch.randperm(800)[:48]),
+                 "the assignment's training (--plain), 500 epochs": sample(ROOT / "plain"),
+                 "the default, 500 epochs": sample(ROOT / "default"),
+                 "the default, 2,500 epochs": sample(long)}, DOCS / "images" / "gan_samples.png")
     for name, source in (("gan_loss_curves.png", ROOT / "default" / "loss_curves.png"),
                          ("gan_nearest.png", long / "nearest.png")):
         shutil.copy(str(source), str(DOCS / "images" / name))

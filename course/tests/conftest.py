@@ -1,18 +1,17 @@
-"""What several of the proofs start from: small data, and a finished run."""
+"""Fixtures of several proofs: a small dataset, and a finished run."""
 import signal
 
 import pytest
 
 from course.tests.support import TRAIN, assert_done, run, small_mnist, write_mnist
 
-
-# Whoever runs the proofs in the background of a shell script ignores Ctrl-C, and would hand that on to the scripts.
+# In the background of a shell script Ctrl-C is ignored, and the scripts that the proofs start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory):
-    """A folder with a small data set laid out as MNIST."""
+    """A folder with a small dataset in MNIST's layout."""
     data_dir = tmp_path_factory.mktemp("data")
     write_mnist(data_dir, small_mnist())
     return data_dir
@@ -20,7 +19,7 @@ def small_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small(small_data):
-    """The flags that train a small model on it, an epoch in a fraction of a second."""
+    """The flags that train a small model on it; an epoch takes a fraction of a second."""
     return ("--dataset", "mnist", "--data_dir", small_data, "--hidden_size", 50, "--batch_size", 64)
 
 

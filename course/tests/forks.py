@@ -1,10 +1,10 @@
-"""Run scripts quickly and many: a worker imports torch and everything else once, then forks for each case.
+"""Run many scripts quickly: a worker imports torch and everything else once, then forks for each case.
 
     worker = Worker()
-    status = worker.run("run_vae_training.py", ["--lr", "0"], cwd)      # what it says is in cwd.1 and cwd.2
+    status = worker.run("run_vae_training.py", ["--lr", "0"], cwd)      # the output is in cwd.1 and cwd.2
 
-A fork costs some 30 ms instead of the seconds that the imports take. What Python settles when it starts is imitated
-in the fork: streams that are closed, full or broken, and their encoding.
+A fork takes about 30 ms, the imports take seconds. The fork imitates what Python sets up when it starts: streams that
+are closed, full or broken, and their encoding.
 """
 import atexit
 import gc
@@ -18,23 +18,23 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LIMIT = 60                                          # seconds; a case that takes longer hangs
+LIMIT = 60                                          # seconds, after which a case counts as hanging
 ALL = ("lib.explore_latent_space", "lib.train_diffusion", "lib.train_gan", "lib.sample_gan", "lib.train_vae",
        "torch._dynamo", "torchvision.datasets.mnist", "torchvision.utils", "sklearn.datasets", "imageio.v2",
        "imageio.plugins.ffmpeg", "imageio_ffmpeg")
-# Without matplotlib and lib: each case imports them under the environment and the configuration files of its own.
+# Without matplotlib and lib: each case imports them with its own environment and configuration files.
 FEW = ("torch._dynamo", "torchvision.datasets.mnist", "torchvision.utils", "sklearn.datasets", "PIL.Image", "tqdm")
 
-# The distances of the diffusion model take seconds. The proofs that fork look at files and messages, not at distances.
-SMALLER = {"POINTS": 300, "GENERATED": 600}
+# The diffusion model's distances take seconds. The proofs that fork look at files and messages, not at distances.
+SMALLER = {"POINTS": 300, "FINAL_POINTS": 600}      # in lib.monitor_diffusion
 
 
 class Worker:
-    """A process that runs cases one after the other.
+    """A process that runs cases one after another.
 
     Args:
-        modules: what it imports before it forks.
-        environment: of the process; a case may change it for itself.
+        modules: the modules that it imports before it forks.
+        environment: its environment variables; a case can change them for itself.
     """
 
     def __init__(self, modules=ALL, environment=None):
@@ -46,14 +46,14 @@ class Worker:
         self.process.communicate()
 
     def run(self, script, flags, cwd, **surroundings):
-        """Run a script to its end.
+        """Run a script until it ends.
 
         Args:
-            cwd: the working directory; the files cwd.1 and cwd.2 beside it take stdout and stderr.
+            cwd: the working directory; stdout and stderr go to the files cwd.1 and cwd.2 next to it.
             surroundings: see `surround`.
 
         Returns:
-            The exit status, negative if a signal ended it (-14: it hung).
+            The exit status, negative if a signal ended the script (-14: it hung).
         """
         case = dict(surroundings, script=str(ROOT / script), flags=[str(flag) for flag in flags], cwd=str(cwd))
         self.process.stdin.write(json.dumps(case) + "\n")
@@ -64,9 +64,10 @@ class Worker:
 def serve(modules):
     for module in modules:
         __import__(module)
-    for name, value in SMALLER.items():
-        if hasattr(sys.modules.get("lib.train_diffusion"), name):
-            setattr(sys.modules["lib.train_diffusion"], name, value)
+    monitor = sys.modules.get("lib.monitor_diffusion")
+    for name, value in SMALLER.items() if monitor else ():
+        assert hasattr(monitor, name), name
+        setattr(monitor, name, value)
     answers, cases = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     gc.collect()
@@ -78,7 +79,7 @@ def serve(modules):
             try:
                 status = run_here(**json.loads(line))
             finally:
-                os._exit(status)                    # to tidy up all that was imported takes a second
+                os._exit(status)                    # a normal exit would spend a second on cleaning up the imports
         status = os.waitpid(child, 0)[1]
         answers.write(f"{os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)}\n")
         answers.flush()
@@ -88,14 +89,15 @@ def run_here(script, flags, cwd, **surroundings):
     signal.alarm(LIMIT)
     surround(cwd, **surroundings)
     sys.argv = [script] + flags
-    atexit._clear()                                 # what the imports have left for the end
+    atexit._clear()                                 # remove the exit handlers of the imports
     try:
         runpy.run_path(script, run_name="__main__")
         status = 0
     except SystemExit as end:
         status = end.code or 0
     except BaseException:
-        status = traceback.print_exc() or 1
+        traceback.print_exc()
+        status = 1
     atexit._run_exitfuncs()
     try:
         if sys.stdout:
@@ -106,20 +108,21 @@ def run_here(script, flags, cwd, **surroundings):
     return status
 
 
-def surround(cwd, environment={}, streams={}, encoding="utf-8", threads=None, remove_cwd=False):
-    """Make the process what a shell would have started.
+def surround(cwd, environment=None, streams=None, encoding="utf-8", threads=None, remove_cwd=False):
+    """Turn this process into what a shell would have started.
 
     Args:
-        environment: variables that are set, or removed where the value is None.
-        streams: by their numbers, 0 to 2, as texts: "closed", "full", or "broken", a pipe whose reader has gone.
-        encoding: of stdout and stderr.
-        threads: of torch.
-        remove_cwd: remove the working directory, which is empty.
+        environment: variables to set, or to remove if the value is None.
+        streams: "closed", "full" or "broken" (a pipe without a reader), by the stream's number from 0 to 2 as text.
+        encoding: the encoding of stdout and stderr.
+        threads: the number of torch's threads.
+        remove_cwd: whether to remove the working directory, which is empty.
     """
+    streams = streams or {}
     os.chdir(cwd)
     if remove_cwd:
         os.rmdir(cwd)
-    for name, value in environment.items():
+    for name, value in (environment or {}).items():
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value

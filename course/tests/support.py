@@ -1,5 +1,4 @@
-"""What the proofs of provided code share: scripts run as a user runs them, a small data set laid out as MNIST, and
-what it means that two runs are the same."""
+"""Helpers of the proofs: run scripts as a user does, make small datasets, and compare runs."""
 import gzip
 import hashlib
 import os
@@ -13,14 +12,16 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tests.scoring.edition import CHANGELOG, Edition, read_edition
 from tests.scoring.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TRAIN, PLOT, DIFFUSION = "run_vae_training.py", "plot_latent_space.py", "run_diffusion_training.py"
 GAN, SAMPLE = "run_gan_training.py", "sample_gan.py"
-NOBODY = "http://127.0.0.1:9"  # no server listens there
+NOBODY = "http://127.0.0.1:9"  # no server listens at this address
 MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
+TODAYS_EDITION = read_edition((ROOT / CHANGELOG).read_text(encoding="utf-8")) or Edition(0, "")
 NUMBERS = [task.number for task in TASKS]
 FEEDBACK = """# Feedback
 ## Major problems
@@ -36,8 +37,10 @@ none
 
 
 def environment(**more):
-    """No window, no network (a download is refused at once), and one thread, so that two processes do not disturb each
-    other."""
+    """Return environment variables for scripts: no window, no network, and one thread.
+
+    Downloads are refused at once. With one thread each, two processes do not slow each other down.
+    """
     proxies = {name: NOBODY for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
     return dict(os.environ, MPLBACKEND="Agg", OMP_NUM_THREADS="1", no_proxy="127.0.0.1", NO_PROXY="127.0.0.1",
                 **proxies, **more)
@@ -48,14 +51,14 @@ def command(script, *flags):
 
 
 def start(script, *flags, cwd, **options):
-    """A script as a process that goes on while the test does something to it."""
+    """Start a script and return its process, so that a test can act on it while it runs."""
     settings = dict(cwd=str(cwd), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                     universal_newlines=True)
     return subprocess.Popen(command(script, *flags), **{**settings, **options})
 
 
 def finish(process):
-    """Wait for it: what it said, and its exit status."""
+    """Wait for a process to end; return its output and exit status."""
     try:
         stdout, stderr = process.communicate(timeout=300)
     except subprocess.TimeoutExpired:
@@ -65,7 +68,7 @@ def finish(process):
 
 
 def read_until(process, epoch):
-    """Read what the process says until that epoch is over, or until the output ends."""
+    """Read a process's output until it has finished an epoch, or until the output ends."""
     for line in process.stdout:
         if line.startswith("epoch ") and int(line.split()[1].split("/")[0]) >= epoch:
             return
@@ -80,7 +83,7 @@ def assert_done(done):
 
 
 def assert_one_line(done, status, *words):
-    """It ended with that status, and said on stderr what is wrong: one line with these words in it."""
+    """Assert that a script ended with a status and one line on stderr that contains these words."""
     lines = [line for line in done.stderr.splitlines() if line]
     assert done.returncode == status and len(lines) == 1, f"status {done.returncode}\n{done.stdout}{done.stderr}"
     script = Path(done.args[1]).name
@@ -89,18 +92,18 @@ def assert_one_line(done, status, *words):
 
 
 def contents(folder):
-    """All files below a folder, with their bytes."""
+    """Return the bytes of all files below a folder, by path."""
     files = (path for path in Path(folder).rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def load(folder):
-    """The checkpoint of a run, read by nothing but torch."""
+    """Load the checkpoint of a run with torch alone."""
     return torch.load(str(Path(folder) / "checkpoint.pt"), weights_only=True)
 
 
 def assert_same_value(one, other, where="checkpoint"):
-    """Equal bit for bit, in whatever the tensors and numbers are packed."""
+    """Assert that two values are equal bit for bit, however their tensors and numbers are nested."""
     assert type(one) is type(other), where
     if isinstance(one, torch.Tensor):
         assert one.dtype == other.dtype and torch.equal(one, other), where
@@ -117,7 +120,7 @@ def assert_same_value(one, other, where="checkpoint"):
 
 
 def assert_same_run(one, other):
-    """The same weights, the same state of the optimizer, the same metrics and pictures, and nothing half-written."""
+    """Assert that two runs have the same weights, optimizer state, metrics and figures, and no partial files."""
     files, others = contents(one), contents(other)
     assert sorted(files) == sorted(others)
     assert not [name for name in files if name.endswith(".part")]
@@ -126,12 +129,12 @@ def assert_same_run(one, other):
 
 
 def idx(array):
-    """An array of bytes as a file of MNIST's format."""
+    """Return an array of bytes in MNIST's file format."""
     return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
 def small_mnist(train=512, test=128):
-    """The four files of a data set in MNIST's format, of noise, by name."""
+    """Return the four files of a dataset of noise in MNIST's format, by name."""
     random, files = np.random.RandomState(0), []
     for count in (train, test):
         images = (255 * random.rand(count, 28, 28) ** 4).astype(np.uint8)
@@ -146,24 +149,27 @@ def write_mnist(data_dir, files):
         (raw / name).write_bytes(data)
 
 
-def write_pictures(folder, count=20):
-    """Pictures of smooth noise in two class folders, 32 pixels and a little more."""
+def write_images(folder, count=20):
+    """Write images of smooth noise to two class folders, each slightly larger than 32 by 32 pixels."""
     random = np.random.RandomState(0)
     for number in range(count):
         path = Path(folder) / ("ab"[number % 2]) / f"{number:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         small = Image.fromarray(random.randint(0, 256, (5, 5, 3), dtype=np.uint8))
-        small.resize((32 + number % 5, 32 + number % 3), Image.BICUBIC).save(str(path))
+        small.resize((32 + number % 5, 32 + number % 3), Image.Resampling.BICUBIC).save(str(path))
+
+
+write_pictures = write_images   # the name that some proofs still use
 
 
 def archives(files):
-    """Files as a server has them: packed, by the name of the archive, and the list of names and MD5 sums."""
+    """Pack files as a server has them; return the archives by name, and a list of names and MD5 checksums."""
     packed = {f"{name}.gz": gzip.compress(data) for name, data in files.items()}
     return packed, [(name, hashlib.md5(data).hexdigest()) for name, data in packed.items()]
 
 
 def change(folder, path, old, new):
-    """Replace words, which must be there, in a file."""
+    """Replace text in a file, which must contain it."""
     data = (Path(folder) / path).read_bytes()
     assert old.encode() in data, old
     (Path(folder) / path).write_bytes(data.replace(old.encode(), new.encode()))
@@ -175,7 +181,7 @@ def tracked_files(project):
 
 
 def copy_project(folder, but=()):
-    """A copy of the project as it is in the working tree, but for files with these endings."""
+    """Copy the project as it is in the working tree, except files with these endings."""
     for name in tracked_files(ROOT):
         if not name.endswith(tuple(but)):
             (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
@@ -183,6 +189,6 @@ def copy_project(folder, but=()):
 
 
 def commit(folder):
-    """Make all that is in a folder the one commit of a new repository."""
+    """Commit everything in a folder as the only commit of a new repository."""
     for command in (["init", "--quiet"], ["add", "--all", "--force"], ["commit", "--quiet", "--message", "all"]):
         subprocess.check_call(["git", "-c", "user.name=n", "-c", "user.email=e"] + command, cwd=str(folder))

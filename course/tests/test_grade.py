@@ -12,11 +12,10 @@ import pytest
 
 from course import grade, gradescope, handout
 from course.tests.support import FEEDBACK, NUMBERS, ROOT, change, commit, contents, copy_project
-from tests.scoring.edition import CHANGELOG, read_edition
+from course.tests.support import TODAYS_EDITION as TODAY
+from tests.scoring.edition import CHANGELOG
 from tests.scoring.edits import HANDED_OUT
 from tests.scoring.tasks import TASKS
-
-TODAY = read_edition((ROOT / CHANGELOG).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

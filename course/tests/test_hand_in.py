@@ -198,6 +198,11 @@ def bare_repository(path):
     return path
 
 
+def pipe(path):
+    os.mkfifo(str(path))
+    return path
+
+
 def file_of(data):
     return lambda path: path.write_bytes(data) and path or path
 
@@ -206,7 +211,7 @@ REFUSED = {
     "nothing": (lambda path: path, "no such file"),
     "a broken link": (lambda path: path.symlink_to("nowhere") or path, "a broken link"),
     "a link to itself": (lambda path: path.symlink_to(path.name) or path, "cannot be read"),
-    "a pipe": (lambda path: os.mkfifo(str(path)) or path, "neither a folder nor a file"),
+    "a pipe": (pipe, "neither a folder nor a file"),
     "an empty folder": (lambda path: path.mkdir() or path, "an empty folder"),
     "an empty file": (file_of(b""), "an empty file"),
     "a single file": (file_of(b"def f():\n    pass\n"), "a single file, not a folder or an archive"),

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from course import handout
-from course.tests.support import ROOT, tracked_files
-from tests.scoring.edition import CHANGELOG, read_edition
+from course.tests.support import ROOT, TODAYS_EDITION, tracked_files
 from tests.scoring.report import read_report
 from tests.scoring.tasks import TASKS
 
@@ -347,8 +346,7 @@ def test_the_command_reports_what_it_wrote(tmp_path):
     done = run_handout(tmp_path / "a" / "new one")
     assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
     gaps = handout.find_gaps(ROOT)
-    edition = read_edition((ROOT / CHANGELOG).read_text(encoding="utf-8"))
-    assert done.stdout.startswith(f"wrote edition {edition.number} to {tmp_path / 'a' / 'new one'}: ")
+    assert done.stdout.startswith(f"wrote edition {TODAYS_EDITION.number} to {tmp_path / 'a' / 'new one'}: ")
     assert f"{len(files_in(tmp_path / 'a' / 'new one'))} files with {len(gaps)} gaps" in done.stdout
     for task in {gap.task for gap in gaps}:
         assert f"task {task}: {sum(gap.task == task for gap in gaps)}" in done.stdout

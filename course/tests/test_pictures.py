@@ -1,4 +1,4 @@
-"""Grids of images and curves."""
+"""Grids of images, and curves."""
 import numpy as np
 import pytest
 import torch
@@ -9,14 +9,14 @@ from lib.pictures import batch_images_to_numpy, save_curves, save_image_grid
 from lib.script import RunError
 
 
-def test_grid_lays_images_out_in_rows_of_eight():
+def test_a_grid_has_rows_of_eight_images():
     images = torch.arange(1, 11).view(10, 1, 1, 1).expand(10, 1, 4, 5) / 10.0
     grid = batch_images_to_numpy(images, padding=2, normalize=False)
     assert grid.shape == (2 * (4 + 2) + 2, 8 * (5 + 2) + 2, 3)
     for number in range(10):
         top, left = 2 + number // 8 * 6, 2 + number % 8 * 7
         assert np.allclose(grid[top:top + 4, left:left + 5], (number + 1) / 10)
-    assert np.isclose(grid.sum(), 3 * 20 * sum(range(1, 11)) / 10)  # there is nothing else but black
+    assert np.isclose(grid.sum(), 3 * 20 * sum(range(1, 11)) / 10)  # the rest is black
 
 
 def test_grid_takes_the_first_images_and_keeps_colours():
@@ -39,12 +39,17 @@ def test_normalize_stretches_to_all_of_0_to_1(low, high):
         assert grid.min() == 0 and np.isclose(grid.max(), 1)
 
 
-def test_values_outside_are_cut_off_without_normalize():
+def test_values_outside_0_to_1_are_clipped_without_normalize():
     grid = batch_images_to_numpy(torch.tensor([-1.0, 0.25, 3.0]).view(1, 1, 1, 3), padding=0, normalize=False)
     assert grid[0, :, 0].tolist() == [0, 0.25, 1]
 
 
-def test_pictures_are_files(tmp_path):
+def test_a_value_range_is_mapped_to_0_to_1():
+    grid = batch_images_to_numpy(torch.tensor([-1.0, 0, 0.5, 9]).view(1, 1, 1, 4), padding=0, value_range=(-1, 1))
+    assert grid[0, :, 0].tolist() == [0, 0.5, 0.75, 1]
+
+
+def test_figures_are_saved_as_files(tmp_path):
     save_image_grid(torch.rand(12, 1, 28, 28), tmp_path / "grid.png", "a title")
     history = [{"epoch": epoch, "train": 1 / epoch, "test": 2 / epoch} for epoch in (1, 2, 3)]
     save_curves(history, {"loss": ("train", "test"), "test alone": ("test",)}, tmp_path / "curves.png")
@@ -53,6 +58,6 @@ def test_pictures_are_files(tmp_path):
     assert all(imread(str(path)).std() > 0.01 for path in tmp_path.iterdir())
 
 
-def test_picture_that_cannot_be_saved(tmp_path):
+def test_a_figure_that_cannot_be_saved(tmp_path):
     with pytest.raises(RunError, match="nowhere"):
         save_image_grid(torch.rand(1, 1, 28, 28), tmp_path / "nowhere" / "grid.png", "a title")

@@ -8,14 +8,14 @@ import zipfile
 import pytest
 
 from course import handout
-from course.tests.support import NUMBERS, ROOT, change, commit, contents, copy_project
-from tests.scoring.edition import CHANGELOG, read_edition
+from course.tests.support import NUMBERS, ROOT, TODAYS_EDITION, change, commit, contents, copy_project
+from tests.scoring.edition import CHANGELOG
 from tests.scoring.edits import HANDED_OUT, find_edits, handed_out
 
 LOSS = "lib/loss_vae.py"
 MINE = "        # in progress: (\n        kl = \u00fc(\n\n        return ("  # not valid Python, and it need not be
 LAST_OF_EDITION_1 = "addc31d18615672e3d4780719d7c2e2a8cbd26c2"
-TODAY = read_edition((ROOT / CHANGELOG).read_text(encoding="utf-8")).number
+TODAY = TODAYS_EDITION.number
 UNFILLED = '        raise NotImplementedError("Task 1.2 is not filled in yet")\n'
 
 
