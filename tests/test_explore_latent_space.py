@@ -3,8 +3,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.support import (assert_close, close, fail, fresh, is_normal, run_this_file, same_numbers, task, unpack,
-                           words)
+from tests.support import assert_close, close, fail, fresh, is_normal, run_this_file, same_numbers, task, unpack, words
 
 C, H, W, GRID = 2, 3, 4, 5  # sizes that differ, so that axes in the wrong order show
 PIXELS = C * H * W

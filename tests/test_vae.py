@@ -5,8 +5,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.support import (assert_close, close, fail, fresh, gradients, is_normal, is_uniform, run_this_file,
-                           same_numbers, task, unpack)
+from tests.support import (
+    assert_close,
+    close,
+    fail,
+    fresh,
+    gradients,
+    is_normal,
+    is_uniform,
+    run_this_file,
+    same_numbers,
+    task,
+    unpack,
+)
 
 # Sizes that differ, so that a layer is recognised by its shape, and a transposed image by its. So many units and
 # latents that some of them are surely on either side of 0.

@@ -159,7 +159,6 @@ def write_images(folder, count=20):
         small.resize((32 + number % 5, 32 + number % 3), Image.Resampling.BICUBIC).save(str(path))
 
 
-write_pictures = write_images   # the name that some proofs still use
 
 
 def archives(files):

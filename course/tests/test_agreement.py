@@ -47,7 +47,8 @@ def test_the_assignments_table_has_the_tasks_and_points():
 
 @pytest.mark.parametrize("task", NUMBERED, ids=lambda task: task.number)
 def test_each_task_has_a_section_in_the_assignment_with_its_points_a_goal_and_a_time(task):
-    found = re.search(rf"^### Task {re.escape(task.number)}: [^\n]*\[(\d+) points?[^\n]*\]$(.*?)^#", ASSIGNMENT, re.M | re.S)
+    found = re.search(rf"^### Task {re.escape(task.number)}: [^\n]*\[(\d+) points?[^\n]*\]$(.*?)^#", ASSIGNMENT,
+                      re.M | re.S)
     assert found, f"add a section '### Task {task.number}: ... [{task.points} points]' to docs/assignment.md"
     assert int(found[1]) == task.points, f"docs/assignment.md, task {task.number}: {found[1]} points, not {task.points}"
     assert re.search("goal", found[2], re.I) and re.search(r"\d+ minutes", found[2]), (
@@ -209,7 +210,9 @@ SMALL = [
     (r"^(py -m venv .*|runtests\.bat)$", ":", "on Windows only"),
     (r"^bash \.ci/(run|check)$", ":", "runs all proofs, this one too"),
     (r"^gh .*$", ":", "needs an account on GitHub"),
-    (r"git@github\.com:ORGANISATION/team-01\.git", "../deep-generative-models", "a handout instead of a team's copy"),
+    (r"git clone git@github\.com:ORGANISATION/team-01\.git( [^ #&]+)?", r"git clone ../deep-generative-models \1",
+     "a handout instead of a team's copy"),
+    (r"git clone \.\./deep-generative-models  &&", "git clone ../deep-generative-models team-01 &&", "its name"),
     (r"git switch -c dev", "git switch dev", "dev already exists"),
     (r"^python -c .*Flowers102.*$", "mkdir -p data/flowers-102 && cp -r my_photos data/flowers-102/jpg", "no download"),
     (r"^(python -m (pip|ruff|mypy|pytest course/tests)|pre-commit)\b.*$", ":", "checked by .ci/run itself"),

@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 import lib.train_gan
-from course.tests.support import write_pictures
+from course.tests.support import write_images
 from lib.digits import Digits, make_test_loader, make_train_loader
 from lib.explore_latent_space import plot_latent_space
 from lib.image_folder import load_images
@@ -27,7 +27,7 @@ from lib.utils import cosine_schedule
 
 def gan_run(tmp_path, plain=False, device="cpu"):
     """Train a small GAN for two epochs and sample from it."""
-    write_pictures(tmp_path / "images")
+    write_images(tmp_path / "images")
     args = SimpleNamespace(batch_size=8, latent_size=5, ema_steps=500, num_epochs=2, lr=2e-4, beta1=0.5, plain=plain,
                            no_images=False, no_video=True, sample_every=2, evaluate_every=1, seed=0)
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def test_the_layout_is_channels_last_where_that_is_faster(tmp_path, seen):
 
 
 def test_batches_are_contiguous(tmp_path):
-    write_pictures(tmp_path / "images")
+    write_images(tmp_path / "images")
     images = load_images(tmp_path / "images")
     for batch in [images.crop_at(0.5, mirrored=True), *images.batches(8)]:
         assert batch.is_contiguous()

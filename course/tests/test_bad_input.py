@@ -13,8 +13,23 @@ import torch
 from PIL import Image
 
 from course.tests.forks import Worker
-from course.tests.support import (DIFFUSION, GAN, MNIST_FILES, PLOT, SAMPLE, TRAIN, assert_one_line, contents,
-                                  environment, idx, load, run, small_mnist, write_mnist, write_pictures)
+from course.tests.support import (
+    DIFFUSION,
+    GAN,
+    MNIST_FILES,
+    PLOT,
+    SAMPLE,
+    TRAIN,
+    assert_one_line,
+    contents,
+    environment,
+    idx,
+    load,
+    run,
+    small_mnist,
+    write_images,
+    write_mnist,
+)
 from lib.train_vae import run_vae_training
 
 # Flags that argparse refuses: the script, the flags, and what the line must name.
@@ -106,9 +121,9 @@ for name, flags, status, words in [
 TINY = "--n_samples 300 --n_blocks 1 --n_units 4 --diffusion_steps 3 --epochs 1 "
 for name, flags, status, words in [
         ("unknown density", "--dataset mooons", 2, ["--dataset mooons", "moons", "spirals", "image"]),
-        ("picture that is not there", "--dataset cat.png", 2, ["--dataset cat.png", "image"]),
-        ("picture that is a folder", "--dataset run", 2, ["--dataset run"]),
-        ("picture that is none", "--dataset file", 2, ["--dataset file", "image"]),
+        ("image that is not there", "--dataset cat.png", 2, ["--dataset cat.png", "image"]),
+        ("image that is a folder", "--dataset run", 2, ["--dataset run"]),
+        ("image that is none", "--dataset file", 2, ["--dataset file", "image"]),
         ("diffusion on an unknown device", "--device gpu", 2, ["--device gpu", "--device auto"]),
         ("diffusion in the folder of another run", "--output_dir run", 2, ["run", "--resume", "--overwrite"]),
         ("diffusion resumes the run of a VAE", "--output_dir run --resume", 2, ["run", "schedule", "other settings"]),
@@ -118,11 +133,11 @@ for name, flags, status, words in [
     case(name, DIFFUSION, TINY + flags, status, *words)(nothing)
 
 
-SHORT = "--ngf 2 --ndf 2 --latent_size 3 --num_epochs 1 --data_dir pictures "
+SHORT = "--ngf 2 --ndf 2 --latent_size 3 --num_epochs 1 --data_dir images "
 for name, flags, status, words in [
-        ("folder of pictures that is not there", "--data_dir nowhere", 2, ["no folder nowhere", ".jpg"]),
-        ("folder of pictures that is a file", "--data_dir file", 2, ["no folder file"]),
-        ("folder without pictures", "--data_dir data", 2, ["data contains no images", ".jpg"]),
+        ("folder of images that is not there", "--data_dir nowhere", 2, ["no folder nowhere", ".jpg"]),
+        ("folder of images that is a file", "--data_dir file", 2, ["no folder file"]),
+        ("folder without images", "--data_dir data", 2, ["data contains no images", ".jpg"]),
         ("GAN on an unknown device", "--device gpu", 2, ["--device gpu", "--device auto"]),
         ("GAN in the folder of another run", "--output_dir run", 2, ["run", "--resume", "--overwrite"]),
         ("GAN resumes the run of a VAE", "--output_dir run --resume", 2, ["run", "ngf", "other settings"]),
@@ -139,17 +154,17 @@ for name, flags, status, words in [
     case(name, SAMPLE, flags, status, *words)(nothing)
 
 
-@case("damaged picture among others", GAN, SHORT, 2, "pictures/a/00.png", "--skip_bad")
-def damaged_picture(cwd):
-    path = cwd / "pictures" / "a" / "00.png"
+@case("damaged image among others", GAN, SHORT, 2, "images/a/00.png", "--skip_bad")
+def damaged_image(cwd):
+    path = cwd / "images" / "a" / "00.png"
     path.write_bytes(path.read_bytes()[:100])
 
 
-@case("picture that is too small", GAN, SHORT, 2, "pictures/new.png", "31", "--skip_bad")
-@case("only pictures that are too small", GAN, SHORT + "--data_dir small --skip_bad", 2, "small/new.png", "31")
-def small_picture(cwd):
+@case("image that is too small", GAN, SHORT, 2, "images/new.png", "31", "--skip_bad")
+@case("only images that are too small", GAN, SHORT + "--data_dir small --skip_bad", 2, "small/new.png", "31")
+def small_image(cwd):
     (cwd / "small").mkdir()
-    for folder in "pictures", "small":
+    for folder in "images", "small":
         Image.new("RGB", (60, 31), "white").save(str(cwd / folder / "new.png"))
 
 
@@ -170,15 +185,15 @@ def diverging(cwd):
     pass
 
 
-@case("blank picture", DIFFUSION, TINY + "--dataset picture.png", 2, "picture.png", "blank")
+@case("blank image", DIFFUSION, TINY + "--dataset image.png", 2, "image.png", "blank")
 def blank(cwd):
-    Image.new("RGB", (40, 30), "white").save(str(cwd / "picture.png"))
+    Image.new("RGB", (40, 30), "white").save(str(cwd / "image.png"))
 
 
-@case("truncated picture", DIFFUSION, TINY + "--dataset picture.png", 2, "picture.png", "picture")
+@case("truncated image", DIFFUSION, TINY + "--dataset image.png", 2, "image.png", "image")
 def truncated(cwd):
-    Image.effect_noise((64, 64), 50).save(str(cwd / "picture.png"))
-    (cwd / "picture.png").write_bytes((cwd / "picture.png").read_bytes()[:2000])
+    Image.effect_noise((64, 64), 50).save(str(cwd / "image.png"))
+    (cwd / "image.png").write_bytes((cwd / "image.png").read_bytes()[:2000])
 
 
 @case("video that is there already", DIFFUSION, TINY, 2, "results_diffusion_forward.mp4", "move it", "--output_dir")
@@ -311,7 +326,7 @@ def prepare(name, cwd, trained):
     cwd.mkdir()
     shutil.copytree(str(trained), str(cwd / "run"))
     write_mnist(cwd / "data", FILES)
-    write_pictures(cwd / "pictures", 4)
+    write_images(cwd / "images", 4)
     (cwd / "file").write_bytes(b"mine")
     try:
         CASES[name][0](cwd)

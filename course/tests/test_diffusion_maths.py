@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from lib import sample_diffusion
+from lib.densities import DENSITIES, get_dataset
 from lib.distances import energy_distance, sliced_wasserstein
 from lib.sample_diffusion import sample_ddim, sample_ddpm
 from lib.script import UserError
-from lib.densities import DENSITIES, get_dataset
 from lib.utils import SCHEDULES, add_noise, cosine_schedule, linear_schedule
 
 
@@ -313,9 +313,9 @@ def gray(mask):
 
 def cut_out(mask):
     """Black everywhere, and transparent but for the disc."""
-    picture = np.zeros((*mask.shape, 4), np.uint8)
-    picture[..., 3] = 255 * mask
-    return Image.fromarray(picture)
+    image = np.zeros((*mask.shape, 4), np.uint8)
+    image[..., 3] = 255 * mask
+    return Image.fromarray(image)
 
 
 def color(mask):
@@ -329,9 +329,9 @@ PICTURES = {"L.png": gray, "L.jpg": gray, "L.bmp": gray, "RGB.png": color, "RGB.
 
 @pytest.mark.parametrize("scale", (1, 9))
 @pytest.mark.parametrize("name", PICTURES)
-def test_picture(tmp_path, name, scale):
+def test_image(tmp_path, name, scale):
     """10,000 points. The file counts its rows from the top, the plane upwards. JPEG smears the edge, and so does making
-    a large picture smaller."""
+    a large image smaller."""
     mask, middle, radius = disc(scale=scale)
     PICTURES[name](mask).save(str(tmp_path / name))
     points = get_dataset(str(tmp_path / name), 10_000, np.random.default_rng(0))
@@ -345,8 +345,8 @@ def test_picture(tmp_path, name, scale):
     assert np.array_equal(points, again)
 
 
-def test_picture_half_dark_is_half_as_dense(tmp_path):
-    """10,000 points: a third of them in the gray half of the picture, whose longer side reaches from -1.5 to 1.5."""
+def test_image_half_dark_is_half_as_dense(tmp_path):
+    """10,000 points: a third of them in the gray half of the image, whose longer side reaches from -1.5 to 1.5."""
     Image.fromarray(np.repeat(np.array([[0, 127.5]]), 50, axis=1).repeat(200, axis=0).astype(np.uint8)).save(
         str(tmp_path / "halves.png"))
     points = get_dataset(str(tmp_path / "halves.png"), 10_000, np.random.default_rng(0))
@@ -354,20 +354,20 @@ def test_picture_half_dark_is_half_as_dense(tmp_path):
     np.testing.assert_allclose([points.min(0), points.max(0)], [[-0.75, -1.5], [0.75, 1.5]], atol=0.01)
 
 
-def png(picture):
+def png(image):
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize("data, word", (
     (png(Image.new("L", (50, 50), 255)), "blank"), (png(Image.new("RGB", (50, 50), 0)), "blank"),
     (png(Image.new("RGBA", (50, 50), 0)), "blank"), (png(gray(disc()[0]))[:-30], "image"),
-    (png(gray(disc()[0]))[:20], "image"), (b"", "picture"), (b"x,y\n1,2\n", "picture"),
+    (png(gray(disc()[0]))[:20], "image"), (b"", "image"), (b"x,y\n1,2\n", "image"),
     (b"\x89PNG\r\n\x1a\n" + bytes(100), "image")), ids=(
         "white", "black", "transparent", "truncated", "cut in the head", "empty", "a table", "zeros"))
-def test_picture_that_cannot_be_used(tmp_path, data, word):
-    path = tmp_path / "picture.png"
+def test_image_that_cannot_be_used(tmp_path, data, word):
+    path = tmp_path / "image.png"
     path.write_bytes(data)
     with pytest.raises(UserError) as caught:
         get_dataset(str(path), 10)

@@ -14,8 +14,20 @@ import pytest
 from matplotlib.image import imread
 from PIL import Image
 
-from course.tests.support import (DIFFUSION, assert_done, assert_one_line, assert_same_run, assert_same_value, contents,
-                                  environment, finish, load, read_until, run, start)
+from course.tests.support import (
+    DIFFUSION,
+    assert_done,
+    assert_one_line,
+    assert_same_run,
+    assert_same_value,
+    contents,
+    environment,
+    finish,
+    load,
+    read_until,
+    run,
+    start,
+)
 from lib.files import RECORD
 
 EPOCHS = 12
@@ -57,8 +69,8 @@ def test_files_and_lines(alone):
     assert not any("warning" in line for line in lines)
     assert set(contents(alone)) == VIDEOS | {"said.txt"} | {f"results_diffusion/{name}" for name in (
         "checkpoint.pt", "metrics.csv", "samples.png", "schedules.png", "loss_curves.png", RECORD)}
-    for picture in (alone / "results_diffusion").glob("*.png"):
-        assert imread(str(picture)).std() > 0.05, picture
+    for image in (alone / "results_diffusion").glob("*.png"):
+        assert imread(str(image)).std() > 0.05, image
 
 
 def test_metrics(alone):
@@ -119,7 +131,7 @@ def test_warning_of_a_schedule_that_does_not_end_in_noise(tmp_path):
     assert "warning" not in done.stdout
 
 
-def test_picture_of_the_users_own(tmp_path):
+def test_image_of_the_users_own(tmp_path):
     """A bar on the right: generated points are drawn there, too."""
     image = Image.new("L", (60, 40), 255)
     image.paste(0, (45, 0, 60, 40))

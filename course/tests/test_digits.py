@@ -14,8 +14,20 @@ import pytest
 import torch
 from torchvision.datasets import MNIST
 
-from course.tests.support import (MNIST_FILES, ROOT, TRAIN, archives, assert_done, contents, environment, idx, load,
-                                  run, small_mnist, write_mnist)
+from course.tests.support import (
+    MNIST_FILES,
+    ROOT,
+    TRAIN,
+    archives,
+    assert_done,
+    contents,
+    environment,
+    idx,
+    load,
+    run,
+    small_mnist,
+    write_mnist,
+)
 from lib import digits
 from lib.digits import Batches, load_digits, make_test_loader, make_train_loader, shift_and_rotate
 from lib.script import RunError, UserError
@@ -317,7 +329,7 @@ def test_warnings_of_torchvision_are_not_shown(tmp_path, monkeypatch):
     read = mnist.read_label_file
 
     def read_and_warn(path):
-        warnings.warn("the given buffer is not writable")
+        warnings.warn("the given buffer is not writable", stacklevel=2)
         return read(path)
 
     monkeypatch.setattr(mnist, "read_label_file", read_and_warn)
@@ -419,7 +431,7 @@ def test_real_mnist():
 
 
 def test_digits_of_scikit_learn():
-    """Their pictures, shrunk again, are nearest to an original with the same label."""
+    """Their images, shrunk again, are nearest to an original with the same label."""
     from sklearn.datasets import load_digits as originals
     bunch = originals()
     small = load_digits("digits", "/no/folder/is/needed")

@@ -17,22 +17,36 @@ from matplotlib.image import imread
 from PIL import Image
 from torch import nn
 
-from course.tests.support import (GAN, SAMPLE, assert_done, assert_one_line, assert_same_run, assert_same_value,
-                                  contents, environment, finish, load, read_until, run, start, write_pictures)
+from course.tests.support import (
+    GAN,
+    SAMPLE,
+    assert_done,
+    assert_one_line,
+    assert_same_run,
+    assert_same_value,
+    contents,
+    environment,
+    finish,
+    load,
+    read_until,
+    run,
+    start,
+    write_images,
+)
 from lib.augment_gan import DiffAugment, cutout, translation
 from lib.distances import image_distances
-from lib.draw_gan import save_nearest, nearest_images
+from lib.draw_gan import nearest_images, save_nearest
 from lib.files import RECORD, Folder
 from lib.image_folder import load_images
-from lib.model_gan import Discriminator, Generator, weights_init
 from lib.load_gan import find_weights, load_generator
+from lib.model_gan import Discriminator, Generator, weights_init
 from lib.monitor_gan import warning
 from lib.optimize import update_ema
 from lib.sample_gan import generate, interpolate, prepare_generator, sample_noise
 from lib.script import UserError
 
-EPOCHS, STEPS = 6, 3                                # 20 pictures in batches of 8
-TINY = ("--data_dir", "pictures", "--num_epochs", EPOCHS, "--batch_size", 8, "--ngf", 2, "--ndf", 3, "--latent_size", 5,
+EPOCHS, STEPS = 6, 3                                # 20 images in batches of 8
+TINY = ("--data_dir", "images", "--num_epochs", EPOCHS, "--batch_size", 8, "--ngf", 2, "--ndf", 3, "--latent_size", 5,
         "--evaluate_every", 4, "--sample_every", 7)
 WEIGHTS = {"generator.pt", "generator_ema.pt", "discriminator.pt"}
 FILES = WEIGHTS | {"checkpoint.pt", "metrics.csv", "training_images.png", "generated.mp4", "nearest.png",
@@ -43,7 +57,7 @@ FILES = WEIGHTS | {"checkpoint.pt", "metrics.csv", "training_images.png", "gener
 def alone(tmp_path_factory):
     """The working directory of a run that was left alone, with what it said in said.txt. Copy it; do not change it."""
     cwd = tmp_path_factory.mktemp("gan")
-    write_pictures(cwd / "pictures")
+    write_images(cwd / "images")
     done = run(GAN, *TINY, cwd=cwd)
     assert_done(done)
     (cwd / "said.txt").write_text(done.stdout)
@@ -52,8 +66,8 @@ def alone(tmp_path_factory):
 
 @pytest.fixture
 def cwd(tmp_path, alone):
-    """A working directory with the pictures alone."""
-    shutil.copytree(str(alone / "pictures"), str(tmp_path / "pictures"))
+    """A working directory with the images alone."""
+    shutil.copytree(str(alone / "images"), str(tmp_path / "images"))
     return tmp_path
 
 
@@ -66,14 +80,14 @@ def metrics(folder):
 
 def test_files_and_lines(alone):
     lines = (alone / "said.txt").read_text().splitlines()
-    assert "20 pictures of pictures" in lines[0] and lines[-1] == "results are in results_gan/"
+    assert "20 images of images" in lines[0] and lines[-1] == "results are in results_gan/"
     assert [int(re.match(r"epoch +(\d+)/6   loss D \d", line)[1]) for line in lines if line.startswith("epoch")] == \
         list(range(1, EPOCHS + 1))
     distances = [line for line in lines if "distance, " in line]
     assert len(distances) == 4 and max(map(len, lines)) <= 80 and all(line.count("floor") == 2 for line in distances)
     assert set(contents(alone / "results_gan")) == FILES
-    for picture in (alone / "results_gan").glob("*.png"):
-        assert imread(str(picture)).std() > 0.05, picture
+    for image in (alone / "results_gan").glob("*.png"):
+        assert imread(str(image)).std() > 0.05, image
 
 
 def test_metrics(alone):
@@ -138,8 +152,8 @@ def test_same_seed_same_bits_and_another_seed_others(cwd, alone):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_fewer_pictures_than_a_batch_and_one_class(tmp_path, count):
-    write_pictures(tmp_path / "pictures", count)
+def test_fewer_images_than_a_batch_and_one_class(tmp_path, count):
+    write_images(tmp_path / "images", count)
     assert_done(run(GAN, *TINY, cwd=tmp_path))
     assert set(contents(tmp_path / "results_gan")) == (
         FILES - {f"generated_{step:06d}.png" for step in (7, 14, 18)} | {"generated_000006.png"})
@@ -148,7 +162,7 @@ def test_fewer_pictures_than_a_batch_and_one_class(tmp_path, count):
 # Killed and stopped
 
 def test_killed_and_resumed(cwd, alone):
-    """In the imports, in the training, and while the last pictures and the video are made."""
+    """In the imports, in the training, and while the last images and the video are made."""
     folder, kept = cwd / "results_gan", 0
     for epoch, pause in (0, 3), (2, 0.2), (4, 0.2), (EPOCHS, 0.5), (EPOCHS, 2):
         process = start(GAN, *TINY, "--resume", cwd=cwd)
@@ -179,18 +193,18 @@ def test_stopped_in_training(cwd, alone, signum):
 
 # What is added to the assignment's training
 
-def test_moved_pictures_go_on_mirrored():
-    """Row i of a picture of rows 0, 1, 2, ... shows the row |i + down|; in 400 pictures each way of moving occurs."""
+def test_moved_images_go_on_mirrored():
+    """Row i of a image of rows 0, 1, 2, ... shows the row |i + down|; in 400 images each way of moving occurs."""
     torch.manual_seed(0)
     image = torch.arange(32.0)[:, None].expand(32, 32)
     images = torch.stack([image, image.t(), torch.zeros(32, 32)])[None].expand(400, 3, 32, 32)
     found = translation(images, 4)
     ways = set()
-    for picture in found:
-        down, right = int(picture[0, 16, 0]) - 16, int(picture[1, 0, 16]) - 16
+    for image in found:
+        down, right = int(image[0, 16, 0]) - 16, int(image[1, 0, 16]) - 16
         rows = torch.arange(32) + down
         rows = torch.where(rows > 31, 62 - rows, rows.abs()).float()
-        assert picture[0].equal(rows[:, None].expand(32, 32))
+        assert image[0].equal(rows[:, None].expand(32, 32))
         ways.add((down, right))
     assert {down for down, _ in ways} == {right for _, right in ways} == set(range(-4, 5)) and len(ways) > 50
 
@@ -255,19 +269,19 @@ def test_warning_when_one_side_has_won(real, generated, word):
     assert warning(history(9, D_x=real, D_G_z1=generated)) == "", "of a few epochs nothing can be said"
 
 
-def test_resume_with_other_pictures_is_refused(cwd, alone):
+def test_resume_with_other_images_is_refused(cwd, alone):
     shutil.copytree(str(alone / "results_gan"), str(cwd / "results_gan"))
-    path = cwd / "pictures" / "a" / "00.png"
+    path = cwd / "images" / "a" / "00.png"
     with Image.open(str(path)) as image:
         image.rotate(180).save(str(path))
     before = contents(cwd)
-    assert_one_line(run(GAN, *TINY, "--resume", cwd=cwd), 2, "pictures was 20 of checksum", "other settings")
+    assert_one_line(run(GAN, *TINY, "--resume", cwd=cwd), 2, "images was 20 of checksum", "other settings")
     assert contents(cwd) == before
 
 
 def test_a_run_whose_discriminator_wins_says_so_once(cwd):
     """Its learning rate is so large that it sees at once that a generator this small makes the same grey."""
-    done = run(GAN, "--data_dir", "pictures", "--plain", "--num_epochs", 40, "--batch_size", 4, "--ngf", 1, "--ndf", 16,
+    done = run(GAN, "--data_dir", "images", "--plain", "--num_epochs", 40, "--batch_size", 4, "--ngf", 1, "--ndf", 16,
                "--lr", 0.002, "--no_images", cwd=cwd)
     assert_done(done)
     assert done.stdout.count("warning: the discriminator has won") >= 1
@@ -292,8 +306,8 @@ def slow_distance(x, y, rng):
     return 1000 * np.abs(np.sort(x @ directions, 0) - np.sort(y @ directions, 0)).mean()
 
 
-def test_picture_distances():
-    """Against a slow computation of the level at 16 px; smooth pictures and noise are far apart, like ones are near."""
+def test_image_distances():
+    """Against a slow computation of the level at 16 px; smooth images and noise are far apart, like ones are near."""
     torch.manual_seed(0)
     smooth, others = (nn.functional.interpolate(torch.rand(200, 3, 6, 6), size=32, mode="bicubic") for _ in range(2))
     noisy = smooth + 0.3 * torch.randn(200, 3, 32, 32)
@@ -303,16 +317,16 @@ def test_picture_distances():
     assert far[1] == pytest.approx(slow_distance(*half, np.random.default_rng(0)), rel=0.2)
 
 
-def test_nearest_pictures(tmp_path):
-    write_pictures(tmp_path / "pictures")
-    pictures = load_images(tmp_path / "pictures")
-    copies = pictures.crop_at(1, mirrored=True)[[4, 9]]
-    squares, distance = nearest_images(copies, pictures)
+def test_nearest_images(tmp_path):
+    write_images(tmp_path / "images")
+    images = load_images(tmp_path / "images")
+    copies = images.crop_at(1, mirrored=True)[[4, 9]]
+    squares, distance = nearest_images(copies, images)
     assert squares.equal(copies) and (distance < 1e-3).all()
-    save_nearest(copies[:, :1], pictures, tmp_path / "grey.png")            # what a generator of grey pictures makes
+    save_nearest(copies[:, :1], images, tmp_path / "grey.png")            # what a generator of grey images makes
     assert imread(str(tmp_path / "grey.png")).std() > 0.05
-    squares, distance = nearest_images(copies, pictures, but=torch.tensor([4, 9]))
-    expected = torch.stack([((pictures.crop_at(part, mirrored)[:, None] - copies) ** 2).mean((2, 3, 4)).sqrt()
+    squares, distance = nearest_images(copies, images, but=torch.tensor([4, 9]))
+    expected = torch.stack([((images.crop_at(part, mirrored)[:, None] - copies) ** 2).mean((2, 3, 4)).sqrt()
                             for part in (0, 0.5, 1) for mirrored in (False, True)])     # 6,20,2
     expected[:, [4, 9], [0, 1]] = 10
     assert distance.numpy() == pytest.approx(expected.amin((0, 1)).numpy(), rel=1e-3)
@@ -324,7 +338,7 @@ def test_samples_walk_and_nearest(cwd, alone):
     shutil.copytree(str(alone / "results_gan"), str(cwd / "results_gan"))
     before = contents(cwd)
     before.pop(f"results_gan/{RECORD}")
-    done = run(SAMPLE, "--num_images", 20, "--interpolate", 2, "--nearest", "pictures", cwd=cwd)
+    done = run(SAMPLE, "--num_images", 20, "--interpolate", 2, "--nearest", "images", cwd=cwd)
     assert_done(done)
     made = {f"results_gan/{name}" for name in ("samples.png", "samples_nearest.png", "interpolation.mp4")}
     after = contents(cwd)
@@ -336,7 +350,7 @@ def test_samples_walk_and_nearest(cwd, alone):
     assert contents(cwd)["results_gan/samples.png"] != after["results_gan/samples.png"]
 
 
-@pytest.mark.parametrize("name, flags", [("samples.png", ()), ("samples_nearest.png", ("--nearest", "pictures")),
+@pytest.mark.parametrize("name, flags", [("samples.png", ()), ("samples_nearest.png", ("--nearest", "images")),
                                          ("interpolation.mp4", ("--interpolate", 2))])
 def test_files_of_others_are_never_replaced(cwd, alone, name, flags):
     """Not those of the user, and not those of another script's run."""
@@ -366,12 +380,12 @@ def test_overwrite_removes_what_was_sampled_from_the_run(cwd, alone):
 def test_a_run_does_not_train_on_its_own_images(tmp_path, where):
     """The output folder is inside the images' folder, or is the same."""
     place, data_dir, output_dir = where
-    write_pictures(tmp_path / "photos", 8)
+    write_images(tmp_path / "photos", 8)
     flags = (*TINY, "--data_dir", data_dir, "--output_dir", output_dir)
     for more in ("--num_epochs", 1), ("--num_epochs", 2, "--resume"), ("--num_epochs", 1, "--overwrite"):
         done = run(GAN, *flags, *more, cwd=tmp_path / place)
         assert_done(done)
-        assert "training on 8 pictures" in done.stdout
+        assert "training on 8 images" in done.stdout
 
 
 def test_snapshot_that_was_changed_is_named(cwd, alone):
@@ -488,7 +502,7 @@ def test_noise_has_the_temperature_as_its_variance():
 
 @pytest.mark.parametrize("mode", ["measured", "stored", "batch"])
 def test_batch_norm_modes(mode):
-    """In the mode "batch" a picture depends on the others, and else it does not; "stored" takes what is stored. The
+    """In the mode "batch" a image depends on the others, and else it does not; "stored" takes what is stored. The
     generator that is given stays as it is."""
     generator = tiny_generator().train()
     before = {name: value.clone() for name, value in generator.state_dict().items()}
@@ -498,7 +512,7 @@ def test_batch_norm_modes(mode):
     assert alone.allclose(among, atol=1e-5) == (mode != "batch")
     assert among.allclose(generate(generator.eval(), noise)[:2], atol=1e-5) == (mode == "stored")
     assert_same_value(dict(generator.state_dict()), before)
-    if mode == "measured":                          # over many pictures, each channel has mean 0 and variance 1
+    if mode == "measured":                          # over many images, each channel has mean 0 and variance 1
         outputs = []
         copy.layers[7].register_forward_hook(lambda layer, given, result: outputs.append(
             (result - layer.bias[:, None, None]) / layer.weight[:, None, None]))
@@ -508,7 +522,7 @@ def test_batch_norm_modes(mode):
 
 
 def test_ema_of_a_run_has_statistics_of_its_own(alone):
-    """So --batch_norm stored makes pictures of it, too, and not one grey."""
+    """So --batch_norm stored makes images of it, too, and not one grey."""
     checkpoint = load(alone / "results_gan")
     ema = {name: value for name, value in checkpoint["ema"].items() if "running_mean" in name}
     assert all(value.any() and not value.equal(checkpoint["generator"][name]) for name, value in ema.items())
@@ -530,7 +544,7 @@ def test_walk_passes_through_the_noises_and_keeps_their_length():
 
 
 def test_samples_are_those_of_the_sheet(cwd, alone):
-    """samples.png shows what batch_images_to_numpy makes of the generator's pictures."""
+    """samples.png shows what batch_images_to_numpy makes of the generator's images."""
     settings = SimpleNamespace(seed=3, temperature=0.7)
     assert_done(run(SAMPLE, "--checkpoint", alone / "results_gan" / "checkpoint.pt", "--seed", settings.seed,
                     "--temperature", settings.temperature, "--num_images", 8, "--output_dir", ".", cwd=cwd))

@@ -243,7 +243,7 @@ def test_cut_leaves_every_other_byte(keep, line_end):
 def test_write_keeps_line_ends_modes_and_odd_names(tmp_path):
     project = tmp_path / "project"
     contents = {"lib/small.py": SMALL.replace("\n", "\r\n").encode(), "runtests.sh": b"#!/bin/sh\n",
-                "docs/\u00fcber uns.md": b"no newline at the end", "picture.png": bytes(range(256)),
+                "docs/\u00fcber uns.md": b"no newline at the end", "image.png": bytes(range(256)),
                 "course/student/.github/workflows/tests.yml": b"for students\n", ".github/workflows/ci.yml": b"ours\n",
                 "course/answers.md": b"secret\n", "benchmarks/b.py": b"", ".ci/run": b"", "docs/course/x": b"stays\n"}
     for name, data in contents.items():
@@ -257,7 +257,7 @@ def test_write_keeps_line_ends_modes_and_odd_names(tmp_path):
     (tmp_path / "empty").mkdir()
     written = handout.write(project, tmp_path / "empty", keep=["1.1", "1.2", "1.3"])
     assert sorted(written) == files_in(tmp_path / "empty") == sorted([
-        "lib/small.py", "runtests.sh", "docs/\u00fcber uns.md", "picture.png", ".github/workflows/tests.yml",
+        "lib/small.py", "runtests.sh", "docs/\u00fcber uns.md", "image.png", ".github/workflows/tests.yml",
         "docs/course/x", "tests/handout.zip"])
     contents[".github/workflows/tests.yml"] = b"for students\n"
     contents["runtests.sh"] = b"#!/bin/sh\nexit 0\n"

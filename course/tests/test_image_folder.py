@@ -70,7 +70,7 @@ def test_augmented_is_central_or_anywhere_and_mirrored_or_not(images):
     assert (counts - 0.05).abs().max() < 0.021
 
 
-def test_an_epoch_has_every_picture_once_in_a_new_order(images):
+def test_an_epoch_has_every_image_once_in_a_new_order(images):
     torch.manual_seed(0)
     orders = []
     for _ in range(2):
@@ -285,7 +285,7 @@ def bad_folder(folder, kind):
 
 
 @pytest.mark.parametrize("kind", [*BAD, "cut short", "too small"])
-def test_bad_picture_is_named_or_left_out(tmp_path, kind, capsys):
+def test_bad_image_is_named_or_left_out(tmp_path, kind, capsys):
     path = bad_folder(tmp_path, kind)
     with pytest.raises(UserError) as error:
         load_images(tmp_path)
@@ -319,7 +319,7 @@ def test_folder_that_lies_beside_the_scripts(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name, word", [("empty", "contains no images"), ("missing", "there is no folder")])
-def test_no_pictures(tmp_path, name, word):
+def test_no_images(tmp_path, name, word):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=f"{word}.*choose (a folder|one) that contains images"):
         load_images(tmp_path / name)

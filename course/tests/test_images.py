@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from course.tests.support import ROOT
+from lib.densities import checksum, get_dataset
 from lib.image_folder import read_and_resize
 from lib.images import ENDINGS, OTHER_ENDINGS, read_image, to_bytes
 from lib.script import UserError
-from lib.densities import checksum, get_dataset
 
 WIDTH, HEIGHT = 60, 40
 RAMP = (np.linspace(0, 0.7, WIDTH) + np.linspace(0, 0.3, HEIGHT)[:, None]).clip(0, 1)       # 0 to 1

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from course.tests.support import DIFFUSION, GAN, TRAIN, assert_done, run, write_pictures
+from course.tests.support import DIFFUSION, GAN, TRAIN, assert_done, run, write_images
 from lib.model_diffusion import SimpleDiffusion
 from lib.model_vae import VAE
+from lib.monitor_gan import summary
 from lib.train_diffusion import train
 from lib.train_vae import mean_image_term, warning
 from lib.utils import cosine_schedule, get_dataset
-from lib.monitor_gan import summary
 
 TINY_DIFFUSION = ("--n_samples", 2000, "--n_blocks", 1, "--n_units", 8, "--diffusion_steps", 5, "--no_video")
-TINY_GAN = ("--data_dir", "pictures", "--batch_size", 4, "--ngf", 4, "--ndf", 4, "--no_images")
+TINY_GAN = ("--data_dir", "images", "--batch_size", 4, "--ngf", 4, "--ndf", 4, "--no_images")
 
 
 def warnings(done):
@@ -153,7 +153,7 @@ def test_other_outputs_get_none_after_an_epoch(fine):
 
 @pytest.mark.parametrize("plain", [(), ("--plain",)], ids=["default", "plain"])
 def test_a_gan_with_an_absurd_learning_rate_gets_one_warning(tmp_path, plain):
-    write_pictures(tmp_path / "pictures")
+    write_images(tmp_path / "images")
     assert warnings(run(GAN, *TINY_GAN, *plain, "--num_epochs", 2, "--output_dir", "fine", cwd=tmp_path)) == []
     said, = warnings(run(GAN, *TINY_GAN, *plain, "--num_epochs", 4, "--lr", 1e9, cwd=tmp_path))
     assert "stuck at 0 or 1" in said and "--lr" in said

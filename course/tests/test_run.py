@@ -9,13 +9,26 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from course.tests.support import (ROOT, TRAIN, assert_done, assert_one_line, assert_same_run, assert_same_value,
-                                  contents, environment, finish, load, run, start)
+from course.tests.support import (
+    ROOT,
+    TRAIN,
+    assert_done,
+    assert_one_line,
+    assert_same_run,
+    assert_same_value,
+    contents,
+    environment,
+    finish,
+    load,
+    run,
+    start,
+)
 from lib.checkpoint import load_checkpoint
 from lib.files import ANY, RECORD, Folder, write_file
 from lib.run import Run
@@ -60,7 +73,7 @@ def kill_twenty_times(cwd, small):
         timer = threading.Timer(random.uniform(0, 6), process.kill)
         if kill % 5 < 2:                            # anywhere: in the imports, or before the first epoch
             timer.start()
-        reached = wait_for_epoch(process)           # in the training, among its writing of pictures and checkpoints
+        reached = wait_for_epoch(process)           # in the training, among its writing of images and checkpoints
         time.sleep(random.uniform(0, 0.15))         # a few epochs on a fast machine: it must not end by itself
         process.kill()
         timer.cancel()
@@ -145,13 +158,13 @@ def test_signals_that_are_ignored_stay_ignored(tmp_path, small, alone):
 # A full disk
 
 def test_file_size_limit(after_two, small, alone):
-    """Met while a checkpoint is written, then while a picture is. The run goes on for more epochs than it was begun
+    """Met while a checkpoint is written, then while a image is. The run goes on for more epochs than it was begun
     with."""
     resource = pytest.importorskip("resource")
     before, cwd = contents(after_two), after_two.parent
     flags = (*small, "--num_epochs", EPOCHS, "--resume")
     for limit, name in (600_000, "checkpoint.pt"), (20_000, "reconstruction_epoch_03.png"):
-        done = run(TRAIN, *flags, cwd=cwd, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        done = run(TRAIN, *flags, cwd=cwd, preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)))
         assert_one_line(done, 1, name, "File too large")
         after = contents(after_two)
         assert {key: after[key] for key in set(before) - {RECORD}} == {
@@ -257,11 +270,11 @@ def test_each_file_with_results_makes_a_run(tmp_path, name):
 
 @pytest.mark.parametrize("flag", ["", "resume", "overwrite"])
 @pytest.mark.parametrize("name, make", [
-    ("picture.png", lambda path: path.write_bytes(b"mine")),
+    ("image.png", lambda path: path.write_bytes(b"mine")),
     ("metrics.csv", lambda path: path.write_bytes(b"mine")),
-    ("picture.png", lambda path: path.mkdir()),
-    ("picture.png", lambda path: path.symlink_to("/etc/passwd")),
-    ("picture.png", lambda path: path.symlink_to("nowhere")),
+    ("image.png", lambda path: path.mkdir()),
+    ("image.png", lambda path: path.symlink_to("/etc/passwd")),
+    ("image.png", lambda path: path.symlink_to("nowhere")),
     ("../outside.mp4", lambda path: path.write_bytes(b"mine"))], ids=str)
 def test_files_of_others_are_never_replaced(tmp_path, name, make, flag):
     """Neither in a new folder nor in that of a run, which has written a file of this name before."""
@@ -292,22 +305,22 @@ def test_files_of_others_are_never_replaced(tmp_path, name, make, flag):
 def test_file_that_appears_during_the_run_is_kept(tmp_path):
     new = Run(tmp_path, {"seed": 0}, files=["*.png"])
     new.start(model=torch.nn.Linear(2, 1))
-    (tmp_path / "picture.png").write_bytes(b"mine")
+    (tmp_path / "image.png").write_bytes(b"mine")
     with pytest.raises(RunError, match="this run did not write it"):
-        with new.writing("picture.png") as path:
+        with new.writing("image.png") as path:
             path.write_bytes(b"of the run")
-    assert (tmp_path / "picture.png").read_bytes() == b"mine"
+    assert (tmp_path / "image.png").read_bytes() == b"mine"
 
 
 def test_what_one_script_has_written_another_does_not_replace(tmp_path):
-    with Folder(tmp_path, "one").writing(tmp_path / "picture.png") as path:
+    with Folder(tmp_path, "one").writing(tmp_path / "image.png") as path:
         path.write_bytes(b"one")
-    with Folder(tmp_path, "one").writing(tmp_path / "picture.png") as path:
+    with Folder(tmp_path, "one").writing(tmp_path / "image.png") as path:
         path.write_bytes(b"two")
     with pytest.raises(RunError):
-        with Folder(tmp_path, "other").writing(tmp_path / "picture.png"):
+        with Folder(tmp_path, "other").writing(tmp_path / "image.png"):
             pass
-    assert (tmp_path / "picture.png").read_bytes() == b"two"
+    assert (tmp_path / "image.png").read_bytes() == b"two"
 
 
 def test_record_whose_last_line_a_kill_has_cut_short(tmp_path):

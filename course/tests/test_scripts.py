@@ -11,8 +11,24 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from course.tests.support import (DIFFUSION, GAN, PLOT, SAMPLE, TRAIN, assert_done, assert_one_line, assert_same_run,
-                                  assert_same_value, command, contents, environment, finish, load, run, start)
+from course.tests.support import (
+    DIFFUSION,
+    GAN,
+    PLOT,
+    SAMPLE,
+    TRAIN,
+    assert_done,
+    assert_one_line,
+    assert_same_run,
+    assert_same_value,
+    command,
+    contents,
+    environment,
+    finish,
+    load,
+    run,
+    start,
+)
 from lib.files import RECORD
 
 COURSE_DATA = os.environ.get("COURSE_DATA")
@@ -80,8 +96,8 @@ def test_what_a_run_says_and_leaves(tmp_path, small):
     assert set(contents(folder)) == {
         "checkpoint.pt", "metrics.csv", "train_samples.png", "reconstruction_epoch_01.png",
         "reconstruction_epoch_02.png", "prior_samples.png", "loss_curves.png", RECORD}
-    for picture in folder.glob("*.png"):
-        assert imread(str(picture)).std() > 0.01, picture
+    for image in folder.glob("*.png"):
+        assert imread(str(image)).std() > 0.01, image
     rows = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
     assert rows[0] == ["epoch", "train_reconstruction", "train_kl", "test_reconstruction", "test_kl"]
     assert [row[0] for row in rows[1:]] == ["1", "2"] and all(float(value) >= 0 for row in rows[1:] for value in row)
@@ -157,8 +173,8 @@ def test_latent_space_of_scikit_learns_digits(tmp_path):
     after = contents(tmp_path)
     assert set(after) - set(before) == {"results_kl1.0/latent_space.png", f"results_kl1.0/{RECORD}"}
     assert {name: after[name] for name in before} == before
-    picture = imread(str(tmp_path / "results_kl1.0" / "latent_space.png"))
-    assert picture.shape[0] > 500 and picture.shape[1] > 1000 and picture.std() > 0.1
+    image = imread(str(tmp_path / "results_kl1.0" / "latent_space.png"))
+    assert image.shape[0] > 500 and image.shape[1] > 1000 and image.std() > 0.1
 
 
 def test_weight_names_the_folder(three_weights, small_data, tmp_path):
@@ -170,9 +186,9 @@ def test_weight_names_the_folder(three_weights, small_data, tmp_path):
                  start(PLOT, "--output_dir", "mine", *flags, cwd=tmp_path)]
     for process in processes:
         assert_done(finish(process))
-    pictures = {name: data for name, data in contents(tmp_path).items() if name.endswith("latent_space.png")}
-    assert len(pictures) == 2
-    assert pictures["results_kl30.0/latent_space.png"] != pictures["mine/latent_space.png"]
+    images = {name: data for name, data in contents(tmp_path).items() if name.endswith("latent_space.png")}
+    assert len(images) == 2
+    assert images["results_kl30.0/latent_space.png"] != images["mine/latent_space.png"]
 
 
 def test_comparison_of_three_weights(three_weights, small_data):

@@ -7,8 +7,17 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from course.tests.support import (DIFFUSION, assert_done, assert_one_line, assert_same_value, contents, finish, load,
-                                  read_until, start)
+from course.tests.support import (
+    DIFFUSION,
+    assert_done,
+    assert_one_line,
+    assert_same_value,
+    contents,
+    finish,
+    load,
+    read_until,
+    start,
+)
 from course.tests.surroundings import EPOCHS, NEEDS, QUIET, RESULTS, TINY, TRAINERS, put
 from course.tests.surroundings.kinds import KINDS, cases_of
 from course.tests.surroundings.trial import Bench, run_really, summary

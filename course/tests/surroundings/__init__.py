@@ -20,10 +20,10 @@ TINY = {
     TRAIN: ("--dataset", "mnist", "--hidden_size", "2", "--batch_size", "64", "--num_epochs", "1"),
     PLOT: ("--grid_size", "2"),
     DIFFUSION: ("--n_samples", "300", "--n_blocks", "1", "--n_units", "4", "--diffusion_steps", "3", "--epochs", "1"),
-    GAN: ("--ngf", "1", "--ndf", "1", "--latent_size", "2", "--num_epochs", "1", "--data_dir", "pictures"),
+    GAN: ("--ngf", "1", "--ndf", "1", "--latent_size", "2", "--num_epochs", "1", "--data_dir", "images"),
     SAMPLE: ("--num_images", "4")}
 QUIET = {TRAIN: ("--no_images",), PLOT: (), DIFFUSION: ("--no_video",), GAN: ("--no_images",), SAMPLE: ()}
-NEEDS = {TRAIN: ("data",), PLOT: ("data", "results_kl1.0=vae"), DIFFUSION: (), GAN: ("pictures",),
+NEEDS = {TRAIN: ("data",), PLOT: ("data", "results_kl1.0=vae"), DIFFUSION: (), GAN: ("images",),
          SAMPLE: ("results_gan=gan",)}
 RESULTS = {TRAIN: "results_kl1.0", PLOT: "results_kl1.0", DIFFUSION: "results_diffusion", GAN: "results_gan",
            SAMPLE: "results_gan"}

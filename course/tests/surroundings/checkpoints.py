@@ -44,7 +44,7 @@ READERS = (
            (*VAE_SETTINGS, ("settings", "kl_loss_weight"), ("history",), ("model",)), ("--compare", "1")),
     Reader(SAMPLE, "sample", "gan/checkpoint.pt", "results_gan", (("average",),)),
     Reader(SAMPLE, "alone", "gan/generator.pt", "results_gan", ((),)),
-    Reader(SAMPLE, "nearest", "gan/generator.pt", "results_gan", ((),), ("--nearest", "pictures")))
+    Reader(SAMPLE, "nearest", "gan/generator.pt", "results_gan", ((),), ("--nearest", "images")))
 
 # Entries that training does not depend on, or of which another value may be meant.
 OPTIONAL = {"amsgrad", "foreach", "maximize", "capturable", "differentiable", "fused", "decoupled_weight_decay",
@@ -198,7 +198,7 @@ def case(reader: Reader, name: str, status: Sequence[int], write: Callable[[Path
         (cwd / reader.place).mkdir()
         write(cwd / reader.place / CHECKPOINT)
 
-    needs = {TRAIN: ("data",), PLOT: ("data",), DIFFUSION: ()}.get(reader.script, ("pictures",))
+    needs = {TRAIN: ("data",), PLOT: ("data",), DIFFUSION: ()}.get(reader.script, ("images",))
     made = (reader.place, "kl_comparison.png")
     words = () if status != REFUSED else ((reader.place, "checkpoint"),)
     return tiny(reader.script, f"checkpoint {reader.script[:-3]} {reader.title} {name}", *reader.flags, status=status,
@@ -270,7 +270,7 @@ def cases(stock: Path) -> Iterator[Case]:
 
 
 def special_cases(good: Dict[str, Tensor]) -> Iterator[Case]:
-    """Generators that pass a first look, but no pictures come out of them."""
+    """Generators that pass a first look, but no images come out of them."""
     last, first = list(good)[-1], list(good)[0]
     walk = READERS[-1]._replace(title="walk", flags=("--interpolate", "2"))
     for channels in 0, 2, 4, 5:

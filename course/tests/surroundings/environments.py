@@ -7,8 +7,22 @@ from typing import Iterator, List
 import torch
 
 from course.tests.support import DIFFUSION, GAN, PLOT, SAMPLE, TRAIN, assert_same_value, contents, load
-from course.tests.surroundings import (ANY, CHECKPOINT, DONE, NEEDS, NOT_DONE, REFUSED, RESULTS, SCRIPTS, TRAINERS,
-                                       Case, again, nothing, printable, tiny)
+from course.tests.surroundings import (
+    ANY,
+    CHECKPOINT,
+    DONE,
+    NEEDS,
+    NOT_DONE,
+    REFUSED,
+    RESULTS,
+    SCRIPTS,
+    TRAINERS,
+    Case,
+    again,
+    nothing,
+    printable,
+    tiny,
+)
 
 DEVICES = ("", " ", "gpu", "CPU", "cuda:99", "cuda:-1", "cuda:x", "cuda:0:0", "mps:3", "npu", "tpu",
            "auto:0", "none", "--", "cp\nu", "\x1b[31m", "0", "gr\xf6\xdfe", "x" * 3000)
@@ -90,15 +104,15 @@ def encoding_cases() -> Iterator[Case]:
 
 
 def figure_cases() -> Iterator[Case]:
-    """The pictures are the same, whatever the user's settings of matplotlib are."""
+    """The images are the same, whatever the user's settings of matplotlib are."""
     def case(script, name, **more):
-        pictures = {TRAIN: ("train_samples.png", "reconstruction_epoch_01.png", "loss_curves.png"),
+        images = {TRAIN: ("train_samples.png", "reconstruction_epoch_01.png", "loss_curves.png"),
                     PLOT: ("latent_space.png",), GAN: ("training_images.png", "loss_curves.png", "nearest.png"),
                     SAMPLE: ("samples.png",), DIFFUSION: ("schedules.png",)}[script]
         reference = {PLOT: "plotted", SAMPLE: "sampled", DIFFUSION: "done/" + DIFFUSION[:-3]}.get(
             script, f"drawn/{script[:-3]}")
         return tiny(script, f"figures {script[:-3]} {name}", quiet=script == DIFFUSION, few=True,
-                    check=same_as(script, reference, *pictures), **more)
+                    check=same_as(script, reference, *images), **more)
 
     for script, backend in product(SCRIPTS, BACKENDS):
         if script != DIFFUSION or backend == "nonsense":            # it takes seconds
@@ -146,8 +160,8 @@ def ffmpeg_cases() -> Iterator[Case]:
         if script != SAMPLE:
             then = again(script, quiet=False, epochs=1, made=(RESULTS[script], *videos[script]),
                          check=same_as(script, f"drawn/{script[:-3]}"))
-        yield tiny(script, f"ffmpeg {name} {script[:-3]}", *(["--interpolate", "2"] if script == SAMPLE else []), quiet=False,
-                   prepare=rubbish, words=(REMEDY[script],), status=NOT_DONE, then=then,
+        yield tiny(script, f"ffmpeg {name} {script[:-3]}", *(["--interpolate", "2"] if script == SAMPLE else []),
+                   quiet=False, prepare=rubbish, words=(REMEDY[script],), status=NOT_DONE, then=then,
                    surroundings={"environment": {"IMAGEIO_FFMPEG_EXE": path}})
 
 

@@ -42,10 +42,10 @@ def is_text(action: argparse.Action) -> bool:
 
 def cases() -> Iterator[Case]:
     for script in SCRIPTS:
-        def case(*flags, word):
+        def case(*flags, word, script=script):
             return Case(f"flag {script[:-3]} {printable(' '.join(flags))}", script, flags, REFUSED, (word,))
 
-        for action, flag in ((action, flag) for action in flags_of(script) for flag in action.option_strings):
+        for action, flag in ((each, flag) for each in flags_of(script) for flag in each.option_strings):
             if action.nargs == 0:
                 for value in "", "--", "1", "a\nb":
                     yield case(f"{flag}={value}", ENDS_SOON, word=flag)

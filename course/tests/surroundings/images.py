@@ -16,7 +16,7 @@ from course.tests.surroundings import DONE, NEEDS, REFUSED, Case, Word, again, t
 FORMATS = {"png": "PNG", "jpg": "JPEG", "bmp": "BMP", "gif": "GIF", "webp": "WEBP", "tif": "TIFF", "ppm": "PPM",
            "pgm": "PPM"}
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "I;16", "I;16B", "F")
-USES = {GAN: ("pictures", "--data_dir"), SAMPLE: ("pictures", "--nearest"), DIFFUSION: ("", "--dataset")}
+USES = {GAN: ("images", "--data_dir"), SAMPLE: ("images", "--nearest"), DIFFUSION: ("", "--dataset")}
 
 
 def noise(mode: str, side: int = 36) -> Image.Image:
@@ -150,7 +150,7 @@ def cases() -> Iterator[Case]:
                 (name,) if script == GAN else ()))
     for (name, size), script in product(SMALL.items(), (GAN, SAMPLE)):
         yield case(script, f"small {name}", name, REFUSED, words=(name, "32"), prepare=(
-            lambda cwd, name=name, size=size: noise("RGB").resize(size).save(str(cwd / "pictures" / name))))
+            lambda cwd, name=name, size=size: noise("RGB").resize(size).save(str(cwd / "images" / name))))
     for script in USES:
         for name in "a\nb.png", "\x1b[31m.png", "caf\udce9.png", "a" * 250 + ".png":
             yield case(script, f"bad name {ascii(name)[:20]}", name, REFUSED, b"no image")
@@ -185,7 +185,7 @@ def folder_cases() -> Iterator[Case]:
         for script in GAN, SAMPLE:
             yield case(script, title, place, DONE, data, says=says if script == GAN else (), **more)
 
-    four = (("4 pictures", "4 images"),)            # those of the stock and nothing else
+    four = (("4 images", "4 images"),)            # those of the stock and nothing else
     for place in ".hidden/x.png", ".x.png", ".git/a/b.png", "a/.thumbnails/x.png", ".venv/x.png":
         yield from other(f"hidden {place}", place, b"no image", four)
         yield from other(f"hidden and good {place}", place, png, four)
@@ -199,19 +199,19 @@ def folder_cases() -> Iterator[Case]:
         **{f"link to {to}": lambda path, to=to: path.symlink_to(to) for to in ("x.png", "nowhere", "/dev/null", ".")}}
     for (title, make), script in product(things.items(), (GAN, SAMPLE)):
         yield case(script, f"{title} x.png", "x.png", (0, 2), prepare=(
-            lambda cwd, make=make: make(cwd / "pictures" / "x.png")))
+            lambda cwd, make=make: make(cwd / "images" / "x.png")))
     for script in GAN, SAMPLE:
         flag = USES[script][1]
         for title, place in ("no image at all", "empty/x.txt"), ("only hidden ones", "empty/.x.png"), (
                 "only of other formats", "empty/x.heic"), ("only in hidden folders", "empty/.git/x.png"):
             yield case(script, title, f"../{place}", REFUSED, png, words=("empty",), flags=[f"{flag}=empty"])
     # A run whose folder lies inside its own data does not train on what it has drawn, and can be resumed.
-    for place in "results_gan", "pictures/results":
-        data = "." if place == "results_gan" else "pictures"
+    for place in "results_gan", "images/results":
+        data = "." if place == "results_gan" else "images"
         flags, more = [f"--data_dir={data}", f"--output_dir={place}"], {"made": (place,), "says": four}
         first = tiny(GAN, f"image run_gan_training {place} inside the data", *flags, quiet=False, **more)
         yield first._replace(then=again(GAN, *flags, quiet=False, **more))
         yield first._replace(name=f"{first.name}, replaced", then=tiny(
             GAN, "then", *flags, "--overwrite", needs=(), **more))
-    yield tiny(SAMPLE, "image sample_gan inside the data", "--nearest=.", needs=(*NEEDS[SAMPLE], "pictures"),
+    yield tiny(SAMPLE, "image sample_gan inside the data", "--nearest=.", needs=(*NEEDS[SAMPLE], "images"),
                then=tiny(SAMPLE, "then", "--nearest=.", needs=()))

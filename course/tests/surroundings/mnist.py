@@ -57,7 +57,7 @@ ARCHIVES: Dict[str, Callable[[bytes], bytes]] = {
 
 def cases() -> Iterator[Case]:
     for script, file in product((TRAIN, PLOT), MNIST_FILES):
-        def case(title, status, change, **more):
+        def case(title, status, change, script=script, file=file, **more):
             return tiny(script, f"MNIST {script[:-3]} {file[:9]} {title}", status=status, **{
                 "words": (("MNIST", str(RAW)),), "prepare": lambda cwd, file=file: change(cwd / RAW / file), **more})
 

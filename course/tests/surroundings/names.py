@@ -29,11 +29,11 @@ class Target(NamedTuple):
 
 TARGETS = (Target(TRAIN, "--output_dir", "", "checkpoint.pt"), Target(TRAIN, "--data_dir", "data"),
            Target(PLOT, "--output_dir", "vae", "latent_space.png"), Target(PLOT, "--data_dir", "data"),
-           Target(DIFFUSION, "--output_dir", "", "samples.png"), Target(DIFFUSION, "--dataset", "picture.png"),
-           Target(GAN, "--output_dir", "", "checkpoint.pt"), Target(GAN, "--data_dir", "pictures"),
+           Target(DIFFUSION, "--output_dir", "", "samples.png"), Target(DIFFUSION, "--dataset", "image.png"),
+           Target(GAN, "--output_dir", "", "checkpoint.pt"), Target(GAN, "--data_dir", "images"),
            Target(SAMPLE, "--output_dir", "gan", "samples.png"), Target(SAMPLE, "--checkpoint", "generator.pt"),
            Target(SAMPLE, "--output_dir", "", "samples.png", ("--checkpoint", "generator.pt")),
-           Target(SAMPLE, "--nearest", "pictures"))
+           Target(SAMPLE, "--nearest", "images"))
 
 
 def other_needs(target: Target) -> List[str]:
@@ -109,7 +109,7 @@ def thing_cases(target: Target) -> Iterator[Case]:
 
 def here_case(target: Target) -> Case:
     """The working directory itself, with what the folder in the stock holds."""
-    inside = {"data": "MNIST", "pictures": "a", "vae": "checkpoint.pt", "gan": "checkpoint.pt"}.get(target.stock)
+    inside = {"data": "MNIST", "images": "a", "vae": "checkpoint.pt", "gan": "checkpoint.pt"}.get(target.stock)
     more = [f"{inside}={target.stock}/{inside}"] if inside else []
     record = f"{RESULTS[target.script]}/{RECORD}"
     return case("here", target, ".", DONE, needs=other_needs(target) + more, made=("*", record))

@@ -11,13 +11,14 @@ from lib.files import RECORD
 NAMES = {
     TRAIN: ("train_samples.png", "reconstruction_epoch_01.png", "reconstruction_epoch_notes.png", "prior_samples.png",
             "loss_curves.png", "latent_space.png", "metrics.csv", "checkpoint.pt", "samples.png"),
-    DIFFUSION: ("samples.png", "schedules.png", "loss_curves.png", "metrics.csv", "interpolation.mp4", "results_x_forward.mp4"),
+    DIFFUSION: ("samples.png", "schedules.png", "loss_curves.png", "metrics.csv", "interpolation.mp4",
+                "results_x_forward.mp4"),
     GAN: ("training_images.png", "generated_000000.png", "generated_flowers.png", "generated.mp4", "generator.pt",
           "generator_mine.pt", "discriminator.pt", "nearest.png", "loss_curves.png", "metrics.csv", "samples.png",
           "interpolation.mp4")}
 NOT_ITS_OWN = ("reconstruction_epoch_notes.png", "generated_flowers.png", "generator_mine.pt", "kl_comparison.png",
                "results_x_forward.mp4", "notes.txt", "interpolation.mp4", ".hidden")
-READERS = {"samples.png": (SAMPLE, ()), "samples_nearest.png": (SAMPLE, ("--nearest", "pictures")),
+READERS = {"samples.png": (SAMPLE, ()), "samples_nearest.png": (SAMPLE, ("--nearest", "images")),
            "interpolation.mp4": (SAMPLE, ("--interpolate", "2")), "latent_space.png": (PLOT, ()),
            "kl_comparison.png": (PLOT, ("--compare", "1"))}
 HOW = ((), ("--resume",), ("--overwrite",))
@@ -63,7 +64,7 @@ def cases() -> Iterator[Case]:
     for (name, (script, flags)), (what, make) in product(READERS.items(), (
             ("file", mine), ("link", linked), ("folder", folder))):
         place = name if name == "kl_comparison.png" else f"{RESULTS[script]}/{name}"
-        needs = (*NEEDS[script], *(["pictures"] if script == SAMPLE else []))
+        needs = (*NEEDS[script], *(["images"] if script == SAMPLE else []))
         yield tiny(script, f"taken {script[:-3]} {what} {name}", *flags, status=ANY if what == "folder" else (0, 2),
                    needs=needs, prepare=make(place))
         if what == "file":                          # a second time: it is its own

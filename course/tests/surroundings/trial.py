@@ -7,12 +7,12 @@ import subprocess
 import unicodedata
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import matplotlib
 
-from course.tests.forks import ALL, FEW, Worker
 from course.tests import support
+from course.tests.forks import ALL, FEW, Worker
 from course.tests.support import DIFFUSION, GAN, PLOT, SAMPLE, TRAIN, read_until, start
 from course.tests.surroundings import MINE, NEEDS, QUIET, RESULTS, TINY, TRAINERS, Case, images, put
 
@@ -105,13 +105,13 @@ class Bench:
             shutil.rmtree(os.fsencode(cwd), ignore_errors=True)
 
 
-def run_really(script: str, flags: Sequence[str], cwd: Path, environment: Dict[str, Any] = {},
-               streams: Dict[str, str] = {}, encoding: str = "") -> int:
+def run_really(script: str, flags: Sequence[str], cwd: Path, environment: Optional[Dict[str, Any]] = None,
+               streams: Optional[Dict[str, str]] = None, encoding: str = "") -> int:
     """As Worker.run, by a process of its own that a shell has started."""
     places = {"closed": ">&-", "full": ">/dev/full", "broken": "> >(:)"}
-    shell = " ".join(['exec "$0" "$@"', *(f"{number}{places[kind]}" for number, kind in streams.items())])
+    shell = " ".join(['exec "$0" "$@"', *(f"{number}{places[kind]}" for number, kind in (streams or {}).items())])
     variables = {**support.environment(), **({"PYTHONIOENCODING": encoding} if encoding else {}),
-                 "MPLCONFIGDIR": matplotlib.get_configdir(), **environment}     # not a new one in a case's home
+                 "MPLCONFIGDIR": matplotlib.get_configdir(), **(environment or {})}     # not a new one in a case's home
     with open(f"{cwd}.1", "wb") as stdout, open(f"{cwd}.2", "wb") as stderr:
         return subprocess.call(["bash", "-c", shell, *support.command(script, *flags)], cwd=str(cwd), stdout=stdout,
                                stderr=stderr, timeout=300, env={name: value for name, value in variables.items()
@@ -176,8 +176,8 @@ def make_stock(stock: Path, worker: Worker) -> None:
     """Make what cases copy: data, and finished runs of all scripts."""
     stock.mkdir()
     support.write_mnist(stock / "data", support.small_mnist(64, 32))
-    support.write_pictures(stock / "pictures", 4)
-    images.bar("uint8", 1).save(str(stock / "picture.png"))
+    support.write_images(stock / "images", 4)
+    images.bar("uint8", 1).save(str(stock / "image.png"))
 
     def run(script: str, place: str, *flags: str) -> Path:
         cwd = stock / place
