@@ -1,7 +1,7 @@
-"""What the tests share: how they call your code, and how they say what they found.
+"""Shared by all tests: how they call your code, and how they report what they found.
 
-A test never touches lib itself. It hands numbers and arrays to a plain function, which imports lib, calls your code and
-returns numbers and arrays; what they should have been is computed in the test, in float64.
+A test never touches lib itself. It passes numbers and arrays to a plain function, which imports lib, calls your code
+and returns numbers and arrays; the test computes the expected result itself, in float64.
 """
 import ast
 import functools
@@ -10,6 +10,7 @@ import re
 import sys
 import traceback
 from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, NoReturn, Sequence, Tuple, Union
 
 import numpy as np
 import pytest
@@ -26,48 +27,63 @@ class Mistake(Exception):
     """What a test has to tell the student."""
 
 
-def task(number):
-    """Mark a test as one of a task; where it fails it says so in words, without a traceback through the test."""
-    def decorate(test):
+class When(NamedTuple):
+    """A hint: a known mistake, and whether the result shows it."""
+    mistake: str
+    shown: Any                      # a bool of Python or NumPy
+
+
+class Gives(NamedTuple):
+    """A hint: a known mistake, and the value that it gives. `assert_close` compares the result with that value."""
+    mistake: str
+    value: Any
+
+
+Hint = Union[When, Gives]
+
+
+def task(number: str) -> Callable:
+    """Mark a test as one of a task. A failure is reported in words, without a traceback through the test."""
+    def decorate(test: Callable) -> Callable:
         @functools.wraps(test)
-        def run(**fixtures):
+        def run(**fixtures: Any) -> None:
             try:
                 test(**fixtures)
                 return
             except Mistake as mistake:
                 message = str(mistake)
             except Exception as error:
-                message = f"The test can make nothing of what your code gives ({type(error).__name__}: {error})."
+                message = f"The test cannot use what your code returned ({type(error).__name__}: {error})."
             message = message if message.startswith("Task ") else f"Task {number}: {message}"
             pytest.fail(printable(message), pytrace=False)
         return pytest.mark.task(number)(run)
     return decorate
 
 
-def fresh():
-    """A seed that no earlier run had; `--seed N` repeats those of run N."""
+def fresh() -> int:
+    """Return a new random seed; `--seed N` repeats the seeds of run N."""
     return seeds.randrange(2 ** 31)
 
 
-def call(function, **inputs):
-    """Run one of the functions that touch lib; give back its results as numbers and arrays.
+def call(function: Callable, **inputs: Any) -> Any:
+    """Run one of the functions that touch lib, and return its results as numbers and arrays.
 
-    What the code sets for the whole process, like PyTorch's default dtype, is valid in this call only.
+    Settings of the whole process, such as PyTorch's default dtype, are restored after the call.
 
     Raises:
-        Mistake: the student's code is not filled in, or raised something.
+        Mistake: the student's code is not filled in, or raised an exception.
     """
     try:
         with restored():
             return plain(function(**inputs))
     except (Mistake, KeyboardInterrupt):
         raise
-    except BaseException as error:  # also SystemExit, and what pytest.skip raises
+    except BaseException as error:  # SystemExit and the exception of pytest.skip too
         raise Mistake(describe(error, inputs)) from None
 
 
-def plain(value):
-    """Tensors as arrays, in whatever they are packed; what is neither number nor array as words."""
+def plain(value: Any) -> Any:
+    """Convert tensors to arrays, also inside lists, tuples and dicts; describe any other object in words."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().numpy()
     if isinstance(value, dict):
@@ -79,12 +95,12 @@ def plain(value):
     return f"an object of type {type(value).__name__}"
 
 
-def describe(error, inputs):
-    """An exception of the student's code in words: what it was, and where in lib it rose."""
-    places = [(Path(frame.filename).resolve(), frame.lineno, frame.name, frame.line)
+def describe(error: BaseException, inputs: Dict[str, Any]) -> str:
+    """Describe an exception of the student's code: what it is, and where in lib it was raised."""
+    places = [(Path(frame.filename).resolve(), frame.lineno or 0, frame.name, frame.line)
               for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
-        places.append((Path(error.filename).resolve(), error.lineno, "<module>", (error.text or "").strip()))
+        places.append((Path(error.filename).resolve(), error.lineno or 0, "<module>", (error.text or "").strip()))
     in_lib = [place for place in places if LIB in place[0].parents]
     in_tests = [place for place in places if place[0].parent == Path(__file__).resolve().parent and place[2] != "call"]
     path, line, function, code = (in_lib or in_tests or places)[-1]
@@ -95,13 +111,13 @@ def describe(error, inputs):
         return f"{error}: the gap in {function}, {where}."
     text = (error.msg if isinstance(error, SyntaxError) else str(error))[:1000]
     if "detach().numpy()" in text:
-        text += "\nNumPy knows no gradients: take PyTorch's function in place of NumPy's, torch.exp for np.exp."
+        text += "\nNumPy does not track gradients: use the PyTorch function (torch.exp instead of np.exp)."
     if in_lib and isinstance(error, NameError):
         text += hidden_by_import(text, path, line)
     if "reading from stdin" in text:
-        text = "There is nobody to answer input() here: take it out."
+        text = "Nobody can answer input() here: remove it."
     if not in_lib:
-        start = f"What your code defines or returns cannot be used as the test does, {where}:"
+        start = f"The test cannot use what your code defines or returns, {where}:"
     elif function == "<module>":
         start = f"{where}: this file cannot be imported."
     else:
@@ -118,28 +134,31 @@ def describe(error, inputs):
     return "\n".join(lines)
 
 
-def hidden_by_import(text, path, line):
-    """Explain a name that an import elsewhere in the same function makes local; "" if that is not the reason."""
+def hidden_by_import(text: str, path: Path, line: int) -> str:
+    """Explain a name that an import further down in the same function makes local; "" if that is not the reason."""
     name = re.search(r"variable '(\w+)'", text)
+    if not name:
+        return ""
     nodes = list(ast.walk(ast.parse(path.read_bytes())))
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.lineno <= line <= node.end_lineno]
-    for function in functions if name else ():
+    functions = [node for node in nodes
+                 if isinstance(node, ast.FunctionDef) and node.lineno <= line <= (node.end_lineno or line)]
+    for function in functions:
         for node in ast.walk(function):
             if isinstance(node, (ast.Import, ast.ImportFrom)) and name[1] in [
                     alias.asname or alias.name.split(".")[0] for alias in node.names]:
                 return (f"\nThe import in line {node.lineno} makes {name[1]} a local name in the whole function "
-                        f"{function.name}, unknown until that line has run: move this import to the top of the first "
-                        "gap of the function.")
+                        f"{function.name}, undefined until that line runs: move this import to the top of the "
+                        "function's first gap.")
     return ""
 
 
-def size(shape):
-    """A shape in words: 6,3."""
+def size(shape: Sequence[int]) -> str:
+    """Return a shape in words: 6,3."""
     return ",".join(map(str, shape)) or "a single number"
 
 
-def words(value):
-    """What a result is, but for its values."""
+def words(value: Any) -> str:
+    """Describe a result without its values."""
     if value is None:
         return "None (is there a return?)"
     if isinstance(value, list):
@@ -149,73 +168,90 @@ def words(value):
     return f"shape {size(np.shape(value))}" if np.ndim(value) else "a single number"
 
 
-def close(got, expected, rtol=1e-4, atol=1e-5):
-    """Whether two results have the same shape and, up to atol + rtol * |expected|, the same values."""
+def close(got: Any, expected: Any, rtol: float = 1e-4, atol: float = 1e-5) -> bool:
+    """Return whether two results have the same shape and, up to atol + rtol * |expected|, the same values."""
     try:
         return np.shape(got) == np.shape(expected) and np.allclose(got, expected, rtol=rtol, atol=atol)
-    except (TypeError, ValueError):  # no numbers
+    except (TypeError, ValueError):  # not numbers
         return False
 
 
-def same_numbers(got, expected):
-    """Whether two arrays hold the same numbers, wherever they stand."""
+def same_numbers(got: Any, expected: Any) -> bool:
+    """Return whether two arrays hold the same numbers, in whatever order."""
     return isinstance(got, np.ndarray) and close(np.sort(got, axis=None), np.sort(expected, axis=None))
 
 
-def follows(values, chances):
-    """Whether numbers look like samples of a distribution: the Kolmogorov-Smirnov distance is below 2.5 / sqrt(n).
+def follows(values: Any, distribution: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Return whether numbers look like samples of a distribution: the Kolmogorov-Smirnov distance is < 2.5 / sqrt(n).
 
     Args:
-        chances: the distribution function. Of samples that do come from it, 1 in 100,000 sets is turned down.
+        distribution: its cumulative distribution function. Of sets of true samples, 1 in 100,000 is rejected.
     """
     values = np.sort(np.asarray(values, dtype=np.float64), axis=None)
-    expected, n = chances(values), len(values)
+    expected, n = distribution(values), len(values)
     return bool(np.abs(expected - (np.arange(n) + 0.5) / n).max() < 2.5 / n ** 0.5)
 
 
-def is_normal(values):
+def is_normal(values: Any) -> bool:
+    """Return whether numbers look like samples of N(0, 1)."""
     return follows(values, lambda x: torch.special.ndtr(torch.from_numpy(x)).numpy())
 
 
-def is_uniform(values, low, high):
+def is_uniform(values: Any, low: float, high: float) -> bool:
+    """Return whether numbers look uniformly distributed between two bounds."""
     return follows(values, lambda x: np.clip((x - low) / (high - low), 0, 1))
 
 
-def fail(what, expected, got, hints=(), read=""):
-    """Say what was expected and what came, and name the mistake if it is a known one.
+def fail(*, what: str, expected: Any, got: Any, hints: Iterable[When] = (), read: str = "") -> NoReturn:
+    """Report what was expected and what the code gave, and name the mistake if it is a known one.
 
     Args:
-        hints: pairs of a known mistake in words and whether it is this one; the first that is true is told.
+        what: the result in words.
+        hints: known mistakes; the first one that the result shows is reported.
         read: where to read about it.
 
     Raises:
         Mistake: always.
     """
     lines = [f"{what}:", f"    expected: {expected}", f"    got:      {got}"]
-    lines += [f"{MISTAKE}{mistake}." for mistake, recognised in hints if recognised][:1]
+    lines += [f"{MISTAKE}{hint.mistake}." for hint in hints if hint.shown][:1]
     raise Mistake("\n".join(lines + ([f"Read {read}."] if read else [])))
 
 
-def unpack(got, function, hints=(), **shapes):
-    """The parts of the tuple that a function must return; names and shapes come in its order, hints as for fail."""
+def unpack(*, got: Any, function: str, shapes: Dict[str, Tuple[int, ...]], hints: Sequence[When] = ()) -> Any:
+    """Return the parts of the tuple that a function must return.
+
+    Args:
+        shapes: the name and shape of each part, in the function's order.
+        hints: as for `fail`.
+
+    Raises:
+        Mistake: the number of parts or a shape differs.
+    """
     expected = [words(np.empty(shape)) for shape in shapes.values()]
-    came = [words(part) for part in got] if isinstance(got, list) else [words(got)]
-    if came != expected:
+    received = [words(part) for part in got] if isinstance(got, list) else [words(got)]
+    if received != expected:
         names = ", ".join(shapes)
-        order = (f"the order is not {names}", sorted(came) == sorted(expected))
-        shown = [f"{len(parts)} result{'s' * (len(parts) != 1)}: {'; '.join(parts)}" for parts in (expected, came)]
-        fail(f"What {function} returns, {names}", *shown, list(hints) + [order], f"the docstring of {function}")
+        fail(what=f"What {function} returns, {names}", expected=count(expected), got=count(received),
+             hints=[*hints, When(f"the order is not {names}", sorted(received) == sorted(expected))],
+             read=f"the docstring of {function}")
     return got
 
 
-def assert_close(got, expected, what, hints=(), rtol=1e-4, atol=1e-5, read=""):
-    """Compare a result with what it must be.
+def count(parts: Sequence[str]) -> str:
+    """Return the number of results, and each in words."""
+    return f"{len(parts)} result{'s' * (len(parts) != 1)}: {'; '.join(parts)}"
+
+
+def assert_close(*, what: str, got: Any, expected: Any, hints: Iterable[Hint] = (), rtol: float = 1e-4,
+                 atol: float = 1e-5, read: str = "") -> None:
+    """Compare a result with the expected one.
 
     Args:
-        got: number, array, or whatever came instead.
-        expected: number or array, in float64.
         what: the result in words.
-        hints: pairs of a known mistake in words and what it gives; or whether it is this one, as a bool.
+        got: a number, an array, or whatever the code returned instead.
+        expected: a number or array, in float64.
+        hints: known mistakes; the first one that the result shows is reported.
         rtol, atol: the largest difference is atol + rtol * |expected|; the default suits float32.
         read: where to read about it.
 
@@ -232,19 +268,18 @@ def assert_close(got, expected, what, hints=(), rtol=1e-4, atol=1e-5, read=""):
         difference = np.nan_to_num(np.abs(np.subtract(got, expected)), nan=np.inf)
         place = np.unravel_index(np.argmax(difference), difference.shape)
         shown = [f"{words(value)}; at [{', '.join(map(str, place))}] {value[place]:.5g}" for value in (expected, got)]
-    fail(what, shown[0], shown[1], [
-        (mistake, gives if isinstance(gives, (bool, np.bool_)) else close(got, gives, rtol, atol))
-        for mistake, gives in hints], read)
+    fail(what=what, expected=shown[0], got=shown[1], read=read, hints=[
+        When(hint.mistake, close(got, hint.value, rtol, atol)) if isinstance(hint, Gives) else hint for hint in hints])
 
 
-def gradients(output, factors, inputs):
-    """The gradients of sum(output * factors) with respect to tensors; zeros where no gradient arrives."""
+def gradients(output: Any, factors: Any, inputs: Sequence[torch.Tensor]) -> List[torch.Tensor]:
+    """Return the gradients of sum(output * factors) with respect to tensors; zeros where no gradient arrives."""
     if not isinstance(output, torch.Tensor) or not output.requires_grad:
         return [torch.zeros_like(tensor) for tensor in inputs]
     found = torch.autograd.grad((output * factors).sum(), inputs, retain_graph=True, allow_unused=True)
     return [torch.zeros_like(tensor) if gradient is None else gradient for tensor, gradient in zip(inputs, found)]
 
 
-def run_this_file(path):
-    """What `python -m tests.test_something` does."""
+def run_this_file(path: str) -> NoReturn:
+    """Run the tests of one file: `python -m tests.test_something`."""
     sys.exit(pytest.main([path] + sys.argv[1:]))

@@ -3,18 +3,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.support import assert_close, close, fail, fresh, is_normal, run_this_file, same_numbers, task, unpack, words
+from tests.support import (Gives, When, assert_close, close, fail, fresh, is_normal, run_this_file, same_numbers, task,
+                           unpack, words)
 
-C, H, W, GRID = 2, 3, 4, 5  # sizes that differ, so that axes in the wrong order show
+C, H, W, GRID = 2, 3, 4, 5  # all sizes differ, so axes in the wrong order show
 PIXELS = C * H * W
 BATCHES = 60, 60, 17        # images in each batch
-TRAINING = 0.83             # what KnownVAE multiplies mu and logvar by in training mode
+TRAINING = 0.83             # KnownVAE multiplies mu and logvar by this in training mode
+READ_ENCODE = "the docstring of get_mu_logvar"
+READ_GRID = "the docstring of sample_on_grid"
 
 
 class KnownVAE(nn.Module):
-    """Stands for the VAE of task 1.1, which need not be filled in: each half is one linear layer with given weights.
+    """A replacement for the VAE of task 1.1, which need not be filled in: one linear layer each way, known weights.
 
-    In training mode it multiplies mu and logvar by a number, and reparameterize adds one: a test can recognise both.
+    In training mode it multiplies mu and logvar by a number, and reparameterize adds one, so that a test can recognise
+    both.
     """
 
     def __init__(self, encoder, decoder):
@@ -34,7 +38,7 @@ class KnownVAE(nn.Module):
         return (z @ self.decoder).sigmoid().reshape(-1, self.in_channels, H, W)
 
     def forward(self, x):
-        return (x, *self.encode(x))  # what it decodes is not looked at
+        return (x, *self.encode(x))  # the tests ignore the decoded image
 
 
 # The functions that touch lib
@@ -62,7 +66,7 @@ def random_weights(latents):
 
 
 def looks_sampled(got, again, mu, logvar):
-    """Whether two results differ, and both look like samples of N(mu, sigma²), for small and for large sigma."""
+    """Return whether two results differ and both look like samples of N(mu, sigma²), for small and for large sigma."""
     sigma = np.exp(logvar / 2)
     small = sigma < np.median(sigma)
     return np.shape(got) == np.shape(again) and not close(got, again) and all(
@@ -70,7 +74,7 @@ def looks_sampled(got, again, mu, logvar):
 
 
 def random_ranges():
-    """Minimum and maximum of both latents."""
+    """Return minimum and maximum of both latents."""
     rng = np.random.default_rng(fresh())
     low0, low1 = rng.uniform(-3, -1), rng.uniform(0.2, 1)
     return {"latent0_min": low0, "latent0_max": low0 + rng.uniform(2.5, 4),
@@ -78,7 +82,7 @@ def random_ranges():
 
 
 def decode(decoder, values0, values1, mixed=False):
-    """images[i, j] from the i-th of values0 and the j-th of values1; mixed is a known mistake."""
+    """Return images[i, j] of the i-th of values0 and the j-th of values1; mixed is a known mistake."""
     z = np.stack(np.meshgrid(values0, values1, indexing="ij"), axis=0 if mixed else -1).reshape(-1, 2)
     images = 1 / (1 + np.exp(-z @ decoder.astype(np.float64)))
     return images.reshape(len(values0), len(values1), -1, H, W)
@@ -89,22 +93,61 @@ def same_in_cells(images, expected):
         same_numbers(images[i, j], expected[i, j]) for i in range(GRID) for j in range(GRID))
 
 
+def mistakes_in_arrangement(decoder, values0, values1, images):
+    """Return hints about images of the right latents that are arranged wrongly."""
+    expected = decode(decoder, values0, values1)
+    swapped = decode(decoder[::-1], values0, values1)
+    return [
+        Gives("the axes of the grid are swapped: the first is latent 0, the second is latent 1",
+              expected.swapaxes(0, 1)),
+        Gives("the two numbers of each z are swapped: latent 0 comes first, then latent 1", swapped),
+        Gives("the two numbers of each z are swapped: latent 0 comes first, then latent 1", swapped.swapaxes(0, 1)),
+        Gives("the axis of latent 0 is flipped: it runs from the maximum to the minimum", expected[::-1]),
+        Gives("the axis of latent 1 is flipped: it runs from the maximum to the minimum", expected[:, ::-1]),
+        Gives("both axes are flipped: they run from the maximum to the minimum", expected[::-1, ::-1]),
+        Gives("the axes of the grid are swapped and one is flipped", expected.swapaxes(0, 1)[::-1]),
+        Gives("the axes of the grid are swapped and one is flipped", expected.swapaxes(0, 1)[:, ::-1]),
+        Gives("each z holds two values of one latent: stack them along the last axis before the reshape to pairs",
+              decode(decoder, values0, values1, mixed=True)),
+        Gives("the images are not yet arranged in a grid", expected.reshape(GRID * GRID, C, H, W)),
+        When("each image is in the right place, but its pixels are not: C, H and W are mixed up",
+             same_in_cells(images, expected)),
+        When("the numbers are right, but their shape or order is wrong: a reshape or a transpose mixes them up",
+             same_numbers(images, expected)),
+    ]
+
+
+def mistakes_in_range(decoder, ends):
+    """Return hints about images of the wrong latents."""
+    (low0, high0), (low1, high1) = ends
+    values0, values1 = (np.linspace(low, high, GRID) for low, high in ends)
+    centres = [low + (np.arange(GRID) + 0.5) * (high - low) / GRID for low, high in ends]
+    ranges = [
+        ("the maximum is left out", [np.linspace(low, high, GRID, endpoint=False) for low, high in ends]),
+        ("minimum and maximum are left out: these are the centres of cells", centres),
+        ("latent 1 uses the range of latent 0", (values0, values0)),
+        ("latent 0 uses the range of latent 1", (values1, values1)),
+        ("the ranges of latent 0 and latent 1 are swapped", (values1, values0)),
+        ("it combines minimum and maximum of different latents",
+         (np.linspace(low0, low1, GRID), np.linspace(high0, high1, GRID))),
+    ]
+    ranges += [(f"it always runs from {-end} to {end}", [np.linspace(-end, end, GRID)] * 2) for end in (1, 2, 3)]
+    return [Gives(f"the range is wrong: {mistake}", decode(decoder, *values)) for mistake, values in ranges]
+
+
 def run_grid(call, weights, ranges):
     got = call(decode_grid, ranges=ranges, **weights)
     result = got["result"]
     if not isinstance(result, list) or len(result) != 2:
-        fail("What sample_on_grid returns", "images, step_size", words(result), [], GRID_DOCS)
+        fail(what="What sample_on_grid returns", expected="images, step_size", got=words(result), read=READ_GRID)
     return got["kind"], result[0], result[1]
-
-
-GRID_DOCS = "the docstring of sample_on_grid"
 
 
 # The tests
 
 @task("1.3")
-def test_mu_and_logvar_of_a_data_set(call):
-    """mu and logvar of all images, in the loader's order, as the encoder gives them in evaluation mode."""
+def test_mu_and_logvar_of_a_dataset(call):
+    """mu and logvar of all images, in the loader's order, are those of the encoder in evaluation mode."""
     rng = np.random.default_rng(fresh())
     n, weights = sum(BATCHES), random_weights(3)
     images, labels = rng.random((n, C, H, W), dtype=np.float32), rng.integers(0, 10, n)
@@ -114,94 +157,72 @@ def test_mu_and_logvar_of_a_data_set(call):
 
     result = got["result"]
     some = result[0] if isinstance(result, list) and result else None
-    parts = unpack(result, "get_mu_logvar", [
-        ("this is only the first batch", close(some, mu[:BATCHES[0]])),
-        ("this is only the last batch", close(some, mu[-BATCHES[-1]:])),
-        ("the last batch, which is smaller, is missing", close(some, mu[:-BATCHES[-1]])),
-        ("the batches are in a list, join them to one tensor", isinstance(some, list) and len(some) == len(BATCHES)),
-        ("the tensor is transposed", close(some, mu.T)),
-        ("these are images: the model's forward gives the decoded images, mu and logvar, in this order",
-         isinstance(some, np.ndarray) and some.shape[1:] == (C, H, W)),
-    ], mu=(n, 3), logvar=(n, 3))
-    hints = [(mistake, close(parts, given)) for mistake, given in [
+    parts = unpack(got=result, function="get_mu_logvar", shapes={"mu": (n, 3), "logvar": (n, 3)}, hints=[
+        When("this is only the first batch", close(some, mu[:BATCHES[0]])),
+        When("this is only the last batch", close(some, mu[-BATCHES[-1]:])),
+        When("the last batch, which is smaller, is missing", close(some, mu[:-BATCHES[-1]])),
+        When("the batches are in a list: concatenate them to one tensor",
+             isinstance(some, list) and len(some) == len(BATCHES)),
+        When("the tensor is transposed", close(some, mu.T)),
+        When("these are images: the model's forward returns the decoded images, mu and logvar, in this order",
+             isinstance(some, np.ndarray) and some.shape[1:] == (C, H, W)),
+    ])
+    hints = [When(mistake, close(parts, given)) for mistake, given in [
         ("mu is returned twice", [mu, mu]),
         ("logvar is returned twice", [logvar, logvar]),
-        ("the order is mu, logvar, not logvar, mu", [logvar, mu]),
+        ("logvar comes before mu: the order is mu, logvar", [logvar, mu]),
         ("this is the standard deviation, not logvar", [mu, sigma]),
         ("this is the variance, not logvar", [mu, sigma ** 2]),
         ("the model is still in training mode: model.eval() is missing", [TRAINING * mu, TRAINING * logvar]),
     ]] + [
-        ("these are the right numbers in another order, that of the loader must stay",
-         same_numbers(parts[0], mu) and same_numbers(parts[1], logvar)),
-        ("these are samples of q(z | x), not its means",
-         close(parts[0], TRAINING * mu + 1.37) or looks_sampled(parts[0], got["again"][0], mu, logvar)),
+        When("the numbers are right, but not in the order of the loader",
+             same_numbers(parts[0], mu) and same_numbers(parts[1], logvar)),
+        When("these are samples of q(z | x), not its means",
+             close(parts[0], TRAINING * mu + 1.37) or looks_sampled(parts[0], got["again"][0], mu, logvar)),
     ]
     for name, part, expected in zip(("mu", "logvar"), parts, (mu, logvar)):
-        assert_close(part, expected, f"{name} from get_mu_logvar", hints, read="the docstring of get_mu_logvar")
+        assert_close(what=f"{name} from get_mu_logvar", got=part, expected=expected, hints=hints, read=READ_ENCODE)
     if set(got["kinds"]) != {"Tensor"}:
-        fail("What get_mu_logvar returns", "two tensors", ", ".join(got["kinds"]), [], "the docstring of get_mu_logvar")
+        fail(what="What get_mu_logvar returns", expected="two tensors", got=", ".join(got["kinds"]), read=READ_ENCODE)
 
 
 @task("1.3")
 def test_images_of_the_grid(call):
-    """images[i, j] comes from the i-th value of latent 0 and the j-th of latent 1, evenly from minimum to maximum."""
+    """images[i, j] shows the i-th value of latent 0 and the j-th of latent 1, evenly from minimum to maximum."""
     weights, ranges = random_weights(2), random_ranges()
     decoder = weights["decoder"]
     kind, images, _ = run_grid(call, weights, ranges)
-    (low0, high0), (low1, high1) = ends = [(ranges[f"latent{i}_min"], ranges[f"latent{i}_max"]) for i in (0, 1)]
+    ends = [(ranges[f"latent{i}_min"], ranges[f"latent{i}_max"]) for i in (0, 1)]
     values0, values1 = (np.linspace(low, high, GRID) for low, high in ends)
     expected = decode(decoder, values0, values1)
-    swapped = decode(decoder[::-1], values0, values1)
-    hints = [
-        ("the axes of the grid are swapped: the first is latent 0, the second is latent 1", expected.swapaxes(0, 1)),
-        ("the two numbers of each z are swapped: first latent 0, then latent 1", swapped),
-        ("the two numbers of each z are swapped: first latent 0, then latent 1", swapped.swapaxes(0, 1)),
-        ("the axis of latent 0 is flipped: it runs from the maximum to the minimum", expected[::-1]),
-        ("the axis of latent 1 is flipped: it runs from the maximum to the minimum", expected[:, ::-1]),
-        ("both axes are flipped: they run from the maximum to the minimum", expected[::-1, ::-1]),
-        ("the axes of the grid are swapped and one is flipped", expected.swapaxes(0, 1)[::-1]),
-        ("the axes of the grid are swapped and one is flipped", expected.swapaxes(0, 1)[:, ::-1]),
-        ("each z holds two values of one latent: stack them along the last axis, before the reshape to pairs",
-         decode(decoder, values0, values1, mixed=True)),
-        ("the images are not yet arranged in a grid", expected.reshape(GRID * GRID, C, H, W)),
-        ("each image is in its place, but its pixels are not: C, H and W are mixed", same_in_cells(images, expected)),
-        ("these are the right numbers in another shape or in wrong places: a reshape or a transpose mixes them",
-         same_numbers(images, expected)),
-    ]
-    centres = [low + (np.arange(GRID) + 0.5) * (high - low) / GRID for low, high in ends]
-    hints += [(f"the range is wrong: {mistake}", decode(decoder, *given)) for mistake, given in [
-        ("the maximum is left out", [np.linspace(low, high, GRID, endpoint=False) for low, high in ends]),
-        ("minimum and maximum are left out, these are the centres of cells", centres),
-        ("that of latent 0 is used for both", (values0, values0)),
-        ("that of latent 1 is used for both", (values1, values1)),
-        ("that of latent 0 and that of latent 1 are exchanged", (values1, values0)),
-        ("minimum and maximum of different latents are combined",
-         (np.linspace(low0, low1, GRID), np.linspace(high0, high1, GRID))),
-    ] + [(f"it is always from {-end} to {end}", [np.linspace(-end, end, GRID)] * 2) for end in (1, 2, 3)]]
-    assert_close(images, expected, "The images from sample_on_grid", hints, read=GRID_DOCS)
+    assert_close(what="The images from sample_on_grid", got=images, expected=expected, read=READ_GRID,
+                 hints=mistakes_in_arrangement(decoder, values0, values1, images) + mistakes_in_range(decoder, ends))
     if kind != "ndarray":
-        fail("The images from sample_on_grid", "a numpy array, ndarray", kind, [], GRID_DOCS)
+        fail(what="The images from sample_on_grid", expected="a numpy array, ndarray", got=kind, read=READ_GRID)
     weights["decoder"] = decoder[:, :H * W]
     images = run_grid(call, weights, ranges)[1]
-    assert_close(images, expected[:, :, :1], "The images from sample_on_grid, of one channel", [
-        ("an axis is lost: squeeze() removes the only channel", close(images, expected[:, :, 0]))], read=GRID_DOCS)
+    assert_close(what="The images from sample_on_grid, of one channel", got=images, expected=expected[:, :, :1],
+                 read=READ_GRID,
+                 hints=[Gives("an axis is lost: squeeze() removes the only channel", expected[:, :, 0])])
 
 
 @task("1.3")
 def test_step_size_of_the_grid(call):
-    """The step sizes are the distances of neighbouring values of latent 0 and of latent 1."""
+    """The step sizes are the distances between neighbouring values of latent 0 and of latent 1."""
     ranges = random_ranges()
     _, _, step_size = run_grid(call, random_weights(2), ranges)
     spans = np.array([ranges["latent0_max"] - ranges["latent0_min"], ranges["latent1_max"] - ranges["latent1_min"]])
     expected = spans / (GRID - 1)
-    assert_close(step_size, expected, "step_size from sample_on_grid", [
-        ("the step is wrong: grid_size values have grid_size - 1 steps between them", spans / GRID),
-        ("the step is wrong: the two are swapped", expected[::-1]),
-        ("the step is wrong: it is negative", -expected),
-        ("this is the whole range, not one step", spans),
-        ("this is a single number, a step for each latent belongs here",
-         isinstance(step_size, (int, float, np.ndarray, np.generic)) and np.size(step_size) == 1),
-    ], read=GRID_DOCS)
+    assert_close(
+        what="step_size from sample_on_grid", got=step_size, expected=expected, read=READ_GRID,
+        hints=[
+            Gives("the step is wrong: grid_size values have grid_size - 1 steps between them", spans / GRID),
+            Gives("the step is wrong: the two are swapped", expected[::-1]),
+            Gives("the step is wrong: it is negative", -expected),
+            Gives("this is the whole range, not one step", spans),
+            When("this is a single number: return a step for each latent",
+                 isinstance(step_size, (int, float, np.ndarray, np.generic)) and np.size(step_size) == 1),
+        ])
 
 
 if __name__ == "__main__":

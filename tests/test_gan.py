@@ -1,5 +1,6 @@
 """Task 3.1: the layers of the generator and of the discriminator, in lib/model_gan.py."""
 import re
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -7,22 +8,61 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.support import assert_close, close, fail, fresh, run_this_file, task
+from tests.support import When, assert_close, close, fail, fresh, run_this_file, task
 
 B = 6
-# Two sets of sizes, neither the default: a number that is in both networks is not made from what is given.
+# Each network is built with two sets of sizes, neither the default: a number that stays the same was not computed from
+# the arguments.
 SIZES = {
     "Generator": [{"channels_multiplier": 4, "num_input_channels": 2, "latent_size": 5},
                   {"channels_multiplier": 6, "num_input_channels": 4, "latent_size": 7}],
     "Discriminator": [{"channels_multiplier": 4, "num_input_channels": 2},
                       {"channels_multiplier": 6, "num_input_channels": 4}]}
 NAMES = {"ConvTranspose2d": "transposed convolution", "Conv2d": "convolution", "BatchNorm2d": "batch norm"}
+WINDOW = "kernel size", "stride", "padding"
 DEFAULTS = {"dilation": 1, "groups": 1, "output_padding": 0, "padding_mode": "zeros",
             "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}
 TENSORS = "weight", "bias", "running_mean", "running_var"
 IN_PLAIN_LIST = ("PyTorch does not see layers in a plain list, tuple or dict, and no optimizer would train them: use "
                  "nn.ModuleList")
 both = pytest.mark.parametrize("network", SIZES)
+
+
+# The layers that each network must have
+
+# One row a layer: kind, channels before and after it, window (kernel size, stride, padding), activation after it.
+Layer = namedtuple("Layer", "kind channels window activation")
+LEAKY = "a leaky ReLU with a slope of 0.2"
+
+
+def generator_layers(channels_multiplier, num_input_channels, latent_size):
+    m = channels_multiplier
+    return [
+        Layer("ConvTranspose2d", [latent_size, 8 * m],    [4, 1, 0], "no activation"),
+        Layer("BatchNorm2d",     [8 * m],                 [],        "a ReLU"),
+        Layer("ConvTranspose2d", [8 * m, 4 * m],          [4, 2, 1], "no activation"),
+        Layer("BatchNorm2d",     [4 * m],                 [],        "a ReLU"),
+        Layer("ConvTranspose2d", [4 * m, 2 * m],          [4, 2, 1], "no activation"),
+        Layer("BatchNorm2d",     [2 * m],                 [],        "a ReLU"),
+        Layer("ConvTranspose2d", [2 * m, m],              [4, 2, 1], "no activation"),
+        Layer("BatchNorm2d",     [m],                     [],        "a ReLU"),
+        Layer("Conv2d",          [m, num_input_channels], [3, 1, 1], "a tanh"),
+    ]
+
+
+def discriminator_layers(channels_multiplier, num_input_channels):
+    m = channels_multiplier
+    return [
+        Layer("Conv2d",      [num_input_channels, m], [4, 2, 1], LEAKY),
+        Layer("Conv2d",      [m, 2 * m],              [4, 2, 1], "no activation"),
+        Layer("BatchNorm2d", [2 * m],                 [],        LEAKY),
+        Layer("Conv2d",      [2 * m, 4 * m],          [4, 2, 1], "no activation"),
+        Layer("BatchNorm2d", [4 * m],                 [],        LEAKY),
+        Layer("Conv2d",      [4 * m, 1],              [4, 1, 0], "a sigmoid"),
+    ]
+
+
+EXPECTED_LAYERS = {"Generator": generator_layers, "Discriminator": discriminator_layers}
 
 
 # The functions that touch lib
@@ -33,18 +73,18 @@ def new_network(network, sizes):
 
 
 def kind_of(module):
-    """The class of PyTorch that a module is of; Module if it is of a student's own."""
+    """Return the name of a module's PyTorch class; Module if a student wrote the class."""
     return next(base.__name__ for base in type(module).__mro__ if base.__module__.startswith("torch.nn.modules"))
 
 
 def is_layer(module):
-    """Whether the tests look for it: not for activations, nor for what layers are packed in."""
+    """Return whether the tests check a module: neither activations nor containers."""
     return (bool(list(module.parameters(recurse=False)) + list(module.buffers(recurse=False)))
             or bool(re.search("Conv|Norm|Linear|Upsampl|Shuffle|Dropout|Pool", kind_of(module))))
 
 
 def watch(model, x):
-    """A network's output, or the exception it raises, and the layers that ran, in order, with input and output."""
+    """Return the output, or the exception that was raised, and the layers in the order they ran, with their data."""
     notes = []
 
     def before(module, inputs):
@@ -53,7 +93,7 @@ def watch(model, x):
 
     def after(module, inputs, output):
         if is_layer(module):
-            notes[-1]["output"] = output.detach().clone()  # what comes next may work in place
+            notes[-1]["output"] = output.detach().clone()  # the next module may work in place
 
     handles = [nn.modules.module.register_module_forward_pre_hook(before),
                nn.modules.module.register_module_forward_hook(after)]
@@ -67,21 +107,21 @@ def watch(model, x):
 
 
 def find_layers(network, sizes, x, training):
-    """The layers in the order in which they run; from where one raises an exception, in that in which they are kept."""
+    """Return the layers in the order in which they run; after an exception, the others in the order they are stored."""
     model = new_network(network, sizes).train(training)
     output, notes = watch(model, torch.tensor(x))
-    ran, kept = [note["module"] for note in notes], [module for module in model.modules() if is_layer(module)]
-    idle = [module for module in kept if module not in ran]
+    ran, stored = [note["module"] for note in notes], [module for module in model.modules() if is_layer(module)]
+    idle = [module for module in stored if module not in ran]
     if isinstance(output, Exception) and not ran + idle:
         raise output
     if isinstance(output, Exception):
         ran, idle = ran + idle, []
     return {"layers": [describe_layer(module) for module in ran], "idle": len(idle),
-            "unseen": any(module not in kept for module in ran)}
+            "unseen": any(module not in stored for module in ran)}
 
 
 def describe_layer(module):
-    """A layer in numbers and words."""
+    """Describe a layer in numbers and words."""
     kind, window = kind_of(module), []
     if "Conv" in kind:
         padding = {"same": tuple(length // 2 for length in module.kernel_size), "valid": 0}.get(
@@ -97,7 +137,7 @@ def describe_layer(module):
 
 
 def simple(values):
-    """(4, 4) as 4; what differs between height and width as words."""
+    """Return (4, 4) as 4; values that differ between height and width in words."""
     if not isinstance(values, (tuple, list)):
         return values
     return values[0] if len(set(values)) == 1 else str(tuple(values))
@@ -105,7 +145,7 @@ def simple(values):
 
 def count_parameters(network, sizes, x):
     model = new_network(network, sizes)
-    output, _ = watch(model, torch.tensor(x))  # before it runs, a lazy layer has no parameters
+    output, _ = watch(model, torch.tensor(x))  # a lazy layer has no parameters before it runs
     number = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     if isinstance(output, Exception) and not number:
         raise output
@@ -113,7 +153,7 @@ def count_parameters(network, sizes, x):
 
 
 def run_network(network, sizes, x, seed, training, scale=1.0):
-    """Two outputs for one input, with weights that make every activation show, and what each layer does.
+    """Return two outputs for one input, with weights that make every activation show, and what each layer does.
 
     Args:
         scale: of the numbers that the activations get.
@@ -139,38 +179,7 @@ def run_network(network, sizes, x, seed, training, scale=1.0):
                                                if getattr(note["module"], name, None) is not None] for note in notes]}
 
 
-# What is expected
-
-def expected_layers(network, channels_multiplier, num_input_channels, latent_size=None):
-    """The layers, as describe_layer gives them, and the activation after each."""
-    def layer(kind, channels, window, then):
-        return {"kind": kind, "channels": channels, "window": window, "bias": False, "settings": [], "then": then}
-
-    width = channels_multiplier
-    if network == "Generator":
-        channels = [latent_size, 8 * width, 4 * width, 2 * width, width, num_input_channels]
-        windows = "410 421 421 421 311"
-        kind, hidden, output = "ConvTranspose2d", "a ReLU", "a tanh"
-    else:
-        channels, windows = [num_input_channels, width, 2 * width, 4 * width, 1], "421 421 421 410"
-        kind, hidden, output = "Conv2d", "a leaky ReLU with a slope of 0.2", "a sigmoid"
-    layers, last = [], len(channels) - 2
-    for i, window in enumerate(windows.split()):
-        with_norm = i != last and (network == "Generator" or i != 0)
-        then = "no activation" if with_norm else output if i == last else hidden
-        layers.append(layer("Conv2d" if i == last else kind, channels[i:i + 2], list(map(int, window)), then))
-        if with_norm:
-            layers.append(layer("BatchNorm2d", channels[i + 1:i + 2], [], hidden))
-    return layers
-
-
-def in_words(layer):
-    """A layer as the docstrings in lib write it, with its channels."""
-    window = f"({', '.join(map(str, layer['window']))})" if layer["window"] else ""
-    more = ["with a bias"] * layer["bias"] + layer["settings"]
-    return " ".join([NAMES.get(layer["kind"], layer["kind"]), " -> ".join(map(str, layer["channels"])), window] +
-                    [", ".join(more)]).strip()
-
+# The expected output, in float64
 
 def random_inputs(network, sizes):
     rng = np.random.default_rng(fresh())
@@ -180,11 +189,12 @@ def random_inputs(network, sizes):
 
 
 def run_layer(layer, x, tensors, training):
-    """What a convolution or a batch norm gives, in float64."""
-    if layer["kind"] != "BatchNorm2d":
-        function = F.conv2d if layer["kind"] == "Conv2d" else F.conv_transpose2d
+    """Return the output of a convolution or a batch norm."""
+    if layer.kind != "BatchNorm2d":
+        function = F.conv2d if layer.kind == "Conv2d" else F.conv_transpose2d
         x, weight = (torch.from_numpy(np.asarray(array, dtype=np.float64)) for array in (x, tensors[0]))
-        return function(x, weight, stride=layer["window"][1], padding=layer["window"][2]).numpy()
+        _, stride, padding = layer.window
+        return function(x, weight, stride=stride, padding=padding).numpy()
     scale, shift, mean, variance = (np.asarray(tensor, dtype=np.float64)[:, None, None] for tensor in tensors)
     if training:
         mean, variance = x.mean((0, 2, 3), keepdims=True), x.var((0, 2, 3), keepdims=True)
@@ -200,17 +210,17 @@ def sigmoid(x):
 
 
 ACTIVATIONS = {
-    "no activation": lambda x: x, "a ReLU": leaky(0), "a leaky ReLU with a slope of 0.2": leaky(0.2), "a tanh": np.tanh,
-    "a sigmoid": sigmoid, "a softmax, which is 1 for a single number,": np.ones_like,
+    "no activation": lambda x: x, "a ReLU": leaky(0), LEAKY: leaky(0.2), "a tanh": np.tanh, "a sigmoid": sigmoid,
+    "a softmax, which gives 1 for a single number": np.ones_like,
     "an ELU": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), "a SiLU": lambda x: x * sigmoid(x),
     "a softplus": lambda x: np.log1p(np.exp(x)), "a log-sigmoid": lambda x: np.log(sigmoid(x)),
 }
 ACTIVATIONS.update({f"{first} before {second}": lambda x, one=ACTIVATIONS[first], two=ACTIVATIONS[second]: two(one(x))
-                    for first in list(ACTIVATIONS)[1:5] for second in ("a tanh", "a sigmoid")})
+                    for first in ("a ReLU", LEAKY, "a tanh", "a sigmoid") for second in ("a tanh", "a sigmoid")})
 
 
 def activation_between(before, after):
-    """The name of a known activation, "" for an unknown one."""
+    """Return the name of a known activation, "" for an unknown one."""
     if not isinstance(after, np.ndarray) or before.shape != after.shape:
         return ""
     negative = before < -0.1
@@ -223,90 +233,159 @@ def activation_between(before, after):
         return next((name for name, function in ACTIVATIONS.items() if close(after, function(before))), "")
 
 
-def known_mistakes(network, wanted, found):
-    """Known mistakes in the layers, the likeliest first. wanted and found have the layers for each of the two SIZES."""
-    want, have = wanted[0], found[0]
-    right, came = ([layer for layer in layers if layer["kind"] in ("Conv2d", "ConvTranspose2d")]
-                   for layers in (want, have))
-    norms = [layer for layer in have if "Norm" in layer["kind"]]
-    kinds, right_kinds = ([layer["kind"] for layer in layers] for layers in (have, want))
-    few_norms, few_transposed = (kinds.count(kind) < right_kinds.count(kind) for kind in (
-        "BatchNorm2d", "ConvTranspose2d"))
-    for kind in kinds:
-        if ("Upsampl" in kind or "Shuffle" in kind) and few_transposed:
-            yield "upsampling and a convolution stand where a transposed convolution belongs"
-        if "Norm" in kind and kind != "BatchNorm2d" and few_norms:
-            yield f"{kind} stands where batch norm (BatchNorm2d) belongs"
-        if kind not in NAMES:
-            yield f"{kind} has no place in this network"
-    if len(came) == len(right):
-        yield from (f"a {NAMES[layer['kind']]} stands where a {NAMES[correct['kind']]} belongs"
-                    for layer, correct in zip(came, right) if layer["kind"] != correct["kind"])
-    if any(layer["bias"] for layer in came):
-        yield "there are biases, which bias=False leaves out"
-    if len(came) != len(right):
-        yield ("the last convolution is missing" if list(map(in_words, came)) == list(map(in_words, right))[:-1]
-               else "a convolution is missing" if len(came) < len(right) else "there is a convolution too many")
-        return
-    if not norms:
-        yield "there is no batch norm"
-    if "BatchNorm2d" in kinds[len(have) - have[::-1].index(came[-1]):]:
-        yield "there is a batch norm after the last convolution"
-    if network == "Discriminator" and "BatchNorm2d" in kinds[1:2]:
-        yield "there is a batch norm after the first convolution"
-    if few_norms:
-        yield "a batch norm is missing"
-    elif len(have) > len(want):
-        yield "there is one batch norm too many"
-    for i, name in enumerate(("kernel size", "stride", "padding")):
-        yield from (f"the {name} is {layer['window'][i]}, where {correct['window'][i]} belongs"
-                    for layer, correct in zip(came, right) if layer["window"][i] != correct["window"][i])
-    yield from (f"{setting} is set, where this layer keeps its default" for layer in have
+# Known mistakes in the layers
+
+def in_words(layer):
+    """Return a layer as the docstrings in lib write it, with its channels."""
+    window = f"({', '.join(map(str, layer['window']))})" if layer["window"] else ""
+    more = ["with a bias"] * layer["bias"] + layer["settings"]
+    return " ".join([NAMES.get(layer["kind"], layer["kind"]), " -> ".join(map(str, layer["channels"])), window] +
+                    [", ".join(more)]).strip()
+
+
+def as_found(layer):
+    """Return an expected layer in the form of describe_layer."""
+    return {"kind": layer.kind, "channels": layer.channels, "window": layer.window, "bias": False, "settings": []}
+
+
+def convolutions(layers):
+    return [layer for layer in layers if layer["kind"] in ("Conv2d", "ConvTranspose2d")]
+
+
+def kinds(layers):
+    return [layer["kind"] for layer in layers]
+
+
+def lacks(found, expected, kind):
+    """Return whether there are fewer layers of a kind than expected."""
+    return kinds(found).count(kind) < kinds(expected).count(kind)
+
+
+def known_mistakes(network, expected, found):
+    """Yield known mistakes in the layers, the likeliest first.
+
+    Args:
+        expected, found: the layers for each of the two SIZES, as dicts of describe_layer.
+    """
+    yield from mistakes_of_kind(expected[0], found[0])
+    if any(layer["bias"] for layer in convolutions(found[0])):
+        yield "the convolutions have biases: set bias=False"
+    if len(convolutions(found[0])) != len(convolutions(expected[0])):
+        yield wrong_number_of_convolutions(expected[0], found[0])
+        return                          # no layer can be compared with the one that it should be
+    yield from mistakes_of_batch_norm(network, expected[0], found[0])
+    yield from mistakes_of_window(expected[0], found[0])
+    yield from (f"{setting} is set, but this layer uses the default" for layer in found[0]
                 for setting in layer["settings"])
-    sizes = [[number for layer in layers if layer["window"] for number in layer["channels"]]
-             for layers in wanted + found]
-    width = ["channels_multiplier"] * (len(sizes[0]) - 2)
-    owners = ["latent_size", *width, "num_input_channels"] if network == "Generator" else [
-        "num_input_channels", *width, ""]
-    yield from (f"a number is written where {owner} belongs" for owner, one, other, came_one, came_other
-                in zip(owners, *sizes) if one != other and came_one == came_other)
-    for ratio, word in ((2, "twice"), (0.5, "half")):
-        if all(number == ratio * correct for correct, number in zip(sizes[0][1:-1], sizes[2][1:-1])):
-            yield f"the network is {word} as wide as it must be"
+    yield from mistakes_of_channels(network, expected, found)
+
+
+def mistakes_of_kind(expected, found):
+    """Yield layers of the wrong kind."""
+    for kind in kinds(found):
+        if ("Upsampl" in kind or "Shuffle" in kind) and lacks(found, expected, "ConvTranspose2d"):
+            yield "there is upsampling and a convolution instead of a transposed convolution"
+        if "Norm" in kind and kind != "BatchNorm2d" and lacks(found, expected, "BatchNorm2d"):
+            yield f"there is {kind} instead of batch norm (BatchNorm2d)"
+        if kind not in NAMES:
+            yield f"{kind} does not belong in this network"
+    if len(convolutions(found)) == len(convolutions(expected)):
+        for layer, right in zip(convolutions(found), convolutions(expected)):
+            if layer["kind"] != right["kind"]:
+                yield f"there is a {NAMES[layer['kind']]} instead of a {NAMES[right['kind']]}"
+
+
+def wrong_number_of_convolutions(expected, found):
+    rows, right_rows = ([in_words(layer) for layer in convolutions(layers)] for layers in (found, expected))
+    if rows == right_rows[:-1]:
+        return "the last convolution is missing"
+    return "a convolution is missing" if len(rows) < len(right_rows) else "there are too many convolutions"
+
+
+def mistakes_of_batch_norm(network, expected, found):
+    """Yield batch norms that are missing or too many."""
+    if not any("Norm" in kind for kind in kinds(found)):
+        yield "there is no batch norm"
+    last = len(found) - found[::-1].index(convolutions(found)[-1])
+    if "BatchNorm2d" in kinds(found)[last:]:
+        yield "there is a batch norm after the last convolution"
+    if network == "Discriminator" and "BatchNorm2d" in kinds(found)[1:2]:
+        yield "there is a batch norm after the first convolution"
+    if lacks(found, expected, "BatchNorm2d"):
+        yield "a batch norm is missing"
+    elif len(found) > len(expected):
+        yield "there is one batch norm too many"
+
+
+def mistakes_of_window(expected, found):
+    """Yield kernel sizes, strides and paddings that differ."""
+    for i, name in enumerate(WINDOW):
+        for layer, right in zip(convolutions(found), convolutions(expected)):
+            if layer["window"][i] != right["window"][i]:
+                yield f"the {name} is {layer['window'][i]} instead of {right['window'][i]}"
+
+
+def channels_of_convolutions(layers):
+    """Return the channels before and after each convolution in one list."""
+    return [number for layer in layers if layer["window"] for number in layer["channels"]]
+
+
+def mistakes_of_channels(network, expected, found):
+    """Yield mistakes in the numbers of channels, which depend on the SIZES."""
+    right, right_with_others = map(channels_of_convolutions, expected)
+    numbers, numbers_with_others = map(channels_of_convolutions, found)
+    first = "latent_size" if network == "Generator" else "num_input_channels"
+    last = "num_input_channels" if network == "Generator" else ""
+    arguments = [first] + ["channels_multiplier"] * (len(right) - 2) + [last]
+    for argument, one, other, found_one, found_other in zip(
+            arguments, right, right_with_others, numbers, numbers_with_others):
+        if one != other and found_one == found_other:
+            yield f"a number is written instead of {argument}"
+    for ratio, width in ((2, "twice"), (0.5, "half")):
+        if all(number == ratio * correct for correct, number in zip(right[1:-1], numbers[1:-1])):
+            yield f"the network is {width} as wide as it should be"
     if any(before["window"] and layer["kind"] == "BatchNorm2d" and layer["channels"] != before["channels"][1:]
            for layers in found for before, layer in zip(layers, layers[1:])):
-        yield "a batch norm has not as many channels as the convolution before it"
-    if sizes[0] != sizes[2] and sorted(sizes[0]) == sorted(sizes[2]):
-        yield "the channels are in the wrong order, the generator halves them, the discriminator doubles them"
-    if sizes[0] != sizes[2]:
-        yield "the numbers of channels are not those of the docstring"
+        yield "a batch norm has a different number of channels from the convolution before it"
+    if numbers != right and sorted(numbers) == sorted(right):
+        yield "the channels are in the wrong order: the generator halves them, the discriminator doubles them"
+    if numbers != right:
+        yield "the numbers of channels differ from the docstring"
 
+
+# Comparisons
 
 def check_layers(call, network, training=True):
-    """Compare the layers with those of the docstring; give back how they must be with the first SIZES."""
-    found = [call(find_layers, network=network, sizes=sizes, x=random_inputs(network, sizes), training=training)
-             for sizes in SIZES[network]]
-    wanted = [expected_layers(network, **sizes) for sizes in SIZES[network]]
+    """Compare the layers with those of the docstring; return the expected ones for the first of the SIZES."""
+    results = [call(find_layers, network=network, sizes=sizes, x=random_inputs(network, sizes), training=training)
+               for sizes in SIZES[network]]
+    table = [EXPECTED_LAYERS[network](**sizes) for sizes in SIZES[network]]
+    expected, found = [list(map(as_found, layers)) for layers in table], [result["layers"] for result in results]
     read = f"the docstring of {network}"
-    if any(result["unseen"] for result in found):
-        fail(f"The layers of {network}", "seen by PyTorch", "hidden from it", [(IN_PLAIN_LIST, True)], read)
-    mistakes = known_mistakes(network, wanted, [result["layers"] for result in found])
-    for sizes, *lists in zip(SIZES[network], wanted, [result["layers"] for result in found]):
-        rows = [[in_words(layer) for layer in layers] for layers in lists]
-        if rows[0] != rows[1]:
+    if any(result["unseen"] for result in results):
+        fail(what=f"The layers of {network}", expected="seen by PyTorch", got="hidden from it",
+             hints=[When(IN_PLAIN_LIST, True)], read=read)
+    for sizes, right, layers in zip(SIZES[network], expected, found):
+        rows, right_rows = list(map(in_words, layers)), list(map(in_words, right))
+        if rows != right_rows:
             arguments = ", ".join(f"{name}={number}" for name, number in sizes.items())
-            place = next(i for i in range(len(rows[0]) + 1) if rows[0][i:i + 1] != rows[1][i:i + 1])
-            shown = [f"{len(row)} layers, number {place + 1} is: {row[place]}" if place < len(row) else
-                     f"{len(row)} layers" for row in rows]
-            fail(f"The layers of {network}({arguments}), activations not counted", *shown,
-                 [(mistake, True) for mistake in mistakes], read)
-    if found[0]["idle"]:
-        fail(f"The layers of {network} that the data do not go through", "none", found[0]["idle"], read=read)
-    return wanted[0]
+            place = next(i for i in range(len(right_rows) + 1) if right_rows[i:i + 1] != rows[i:i + 1])
+            fail(what=f"The layers of {network}({arguments}), activations not counted",
+                 expected=row_in_words(right_rows, place), got=row_in_words(rows, place),
+                 hints=[When(mistake, True) for mistake in known_mistakes(network, expected, found)], read=read)
+    if results[0]["idle"]:
+        fail(what=f"Layers of {network} that the data do not go through", expected="none", got=results[0]["idle"],
+             read=read)
+    return table[0]
+
+
+def row_in_words(rows, place):
+    """Return the number of layers, and the one at a place if there is one."""
+    return f"{len(rows)} layers" + (f", number {place + 1} is: {rows[place]}" if place < len(rows) else "")
 
 
 def run_with_both_signs(call, network, sizes, training, **options):
-    """Input and results of run_network, if it can be with numbers of both signs before the activation of the output."""
+    """Return an input and the results of run_network, if possible with both signs before the output's activation."""
     for _ in range(20):
         x = random_inputs(network, sizes)
         got = call(run_network, network=network, sizes=sizes, x=x, seed=fresh(), training=training,
@@ -318,7 +397,7 @@ def run_with_both_signs(call, network, sizes, training, **options):
 
 
 def name_activation(call, network, training, place):
-    """The name of the activation after a layer, if it is the same for small and for large numbers."""
+    """Return the name of the activation after a layer, if it is the same for small and for large numbers."""
     names = set()
     for scale in (0.3, 1.0, 6.0):
         _, got = run_with_both_signs(call, network, SIZES[network][0], training, scale=scale)
@@ -328,31 +407,33 @@ def name_activation(call, network, training, place):
 
 
 def check_output(call, network, training):
-    """Compare the output with what the weights give in float64; if it differs, say which activation is the cause."""
+    """Compare the output with what the weights give in float64; if it differs, name the activation that causes it."""
     layers, sizes = check_layers(call, network, training), SIZES[network][0]
     x, got = run_with_both_signs(call, network, sizes, training)
     expected = x.astype(np.float64)
     for layer, (_, _, *tensors) in zip(layers, got["layers"]):
-        expected = ACTIVATIONS[layer["then"]](run_layer(layer, expected, tensors, training))
+        expected = ACTIVATIONS[layer.activation](run_layer(layer, expected, tensors, training))
     output = got["outputs"][0]
-    if network == "Discriminator" and np.size(output) == B:  # B or B,1 does as well
+    if network == "Discriminator" and np.size(output) == B:  # shapes B and B,1 are accepted too
         output = np.reshape(output, expected.shape)
     mode, read = f"of {network} in {'training' if training else 'evaluation'} mode", f"the docstring of {network}"
     after = [note[0] for note in got["layers"][1:]] + [output]
-    for place, (layer, (_, before, *_), came) in enumerate(zip(layers, got["layers"], after)):
-        belongs, right = layer["then"], ACTIVATIONS[layer["then"]](before.astype(np.float64))
-        if close(came, right):
+    for place, (layer, (_, before, *_), result) in enumerate(zip(layers, got["layers"], after)):
+        right = ACTIVATIONS[layer.activation](before.astype(np.float64))
+        if close(result, right):
             continue
-        name = activation_between(before, came) and name_activation(call, network, training, place)
-        where = "on the output" if came is output else f"after the {in_words(layer)}"
-        assert_close(came, right, f"What comes {where} {mode}", [
-            ("there is dropout or other noise, which has no place in this network",
-             np.isfinite(got["outputs"]).all() and not close(*got["outputs"])),
-            ("an activation stands before the batch norm, it belongs after it",
-             belongs == "no activation" and name not in ("", belongs)),
-            (f"there is {name} {where}, where {belongs} belongs", bool(name)),
-        ], read=read)
-    assert_close(output, expected, f"The output {mode}", rtol=1e-3, atol=1e-4, read=read)
+        name = activation_between(before, result) and name_activation(call, network, training, place)
+        where = "on the output" if result is output else f"after the {in_words(as_found(layer))}"
+        assert_close(
+            what=f"The result {where} {mode}", got=result, expected=right, read=read,
+            hints=[
+                When("there is dropout or other noise, which does not belong in this network",
+                     np.isfinite(got["outputs"]).all() and not close(*got["outputs"])),
+                When("an activation comes before the batch norm instead of after it",
+                     layer.activation == "no activation" and name not in ("", layer.activation)),
+                When(f"expected {layer.activation} {where}, but there is {name}", name),
+            ])
+    assert_close(what=f"The output {mode}", got=output, expected=expected, rtol=1e-3, atol=1e-4, read=read)
 
 
 # The tests
@@ -360,33 +441,33 @@ def check_output(call, network, training):
 @both
 @task("3.1")
 def test_number_of_parameters(call, network):
-    """The convolutions, which have no biases, and the batch norms have so many parameters at multiplier 4."""
+    """The convolutions without biases and the batch norms have this many parameters at multiplier 4."""
     number = {"Generator": 43748, "Discriminator": 3056}[network]
     x = random_inputs(network, dict(latent_size=64, num_input_channels=3))
     got = call(count_parameters, network=network, sizes={"channels_multiplier": 4}, x=x)
-    assert_close(got, number, f"The number of parameters of {network}(channels_multiplier=4)", [
-        ("no weights are seen that can be trained; " + IN_PLAIN_LIST, got == 0)], rtol=0, atol=0,
-                 read=f"the docstring of {network}")
+    assert_close(what=f"The number of parameters of {network}(channels_multiplier=4)", got=got, expected=number,
+                 rtol=0, atol=0, read=f"the docstring of {network}",
+                 hints=[When(f"there are no trainable weights. {IN_PLAIN_LIST}", got == 0)])
 
 
 @both
 @task("3.1")
 def test_layers(call, network):
-    """The layers are those of the docstring, with the sizes that are given, none more and none less."""
+    """The layers are exactly those of the docstring, with the given sizes."""
     check_layers(call, network)
 
 
 @both
 @task("3.1")
 def test_output_while_training(call, network):
-    """Batch norm takes the statistics of the batch; the activations stand where the docstring has them."""
+    """Batch norm uses the statistics of the batch; the activations come where the docstring has them."""
     check_output(call, network, training=True)
 
 
 @both
 @task("3.1")
 def test_output_in_evaluation_mode(call, network):
-    """Batch norm takes the running statistics."""
+    """Batch norm uses the running statistics."""
     check_output(call, network, training=False)
 
 

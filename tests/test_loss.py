@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import assert_close, close, fail, fresh, gradients, run_this_file, task, words
+from tests.support import Gives, When, assert_close, close, fail, fresh, gradients, run_this_file, task, words
 
 B, C, H, W, L = 5, 2, 3, 4, 7
+READ = "the docstring of VAELoss.forward, and docs/kl_divergence.md"
 
 
 # The function that touches lib
 
 def loss(weight, x_reconstructed, x, mu, logvar):
-    """The loss, and its gradients with respect to x_reconstructed, mu and logvar."""
+    """Return the loss, and its gradients with respect to x_reconstructed, mu and logvar."""
     from lib.loss_vae import VAELoss
     x_reconstructed, mu, logvar = (torch.tensor(array, requires_grad=True) for array in (x_reconstructed, mu, logvar))
     value = VAELoss(kl_loss_weight=weight)(x_reconstructed, torch.tensor(x), mu, logvar)
@@ -24,7 +25,7 @@ def loss(weight, x_reconstructed, x, mu, logvar):
 # What is expected, in float64
 
 def random_inputs():
-    """Grey images, and latents that are far from the prior."""
+    """Return grey images, and latents that are far from the prior."""
     rng = np.random.default_rng(fresh())
     x_reconstructed, x = rng.uniform(0.05, 0.95, (2, B, C, H, W))
     mu, logvar = rng.normal(1, 1, (B, L)), rng.normal(-0.5, 1.5, (B, L))
@@ -33,7 +34,7 @@ def random_inputs():
 
 
 def cross_entropy(probability, target):
-    """-log of the probability that the model gives to a pixel; as in PyTorch, no logarithm is less than -100."""
+    """Return -log of the probability that the model gives to each pixel; as in PyTorch, no logarithm is below -100."""
     with np.errstate(divide="ignore"):
         white, black = (np.maximum(np.log(p), -100) for p in (probability, 1 - probability))
     return -target * white - (1 - target) * black
@@ -44,9 +45,9 @@ def log_normal(z, mu, sigma):
 
 
 def divergence(mu, sigma, other_mu, other_sigma):
-    """KL(N(mu, sigma²) || N(other_mu, other_sigma²)) by its definition: the mean of log q(z) - log p(z) over z from q.
+    """Return KL(N(mu, sigma²) || N(other_mu, other_sigma²)) by definition: the mean of log q(z) - log p(z), z from q.
 
-    The two logarithms are quadratic in z, so that three points and weights of Gauss and Hermite give the mean exactly.
+    Both logarithms are quadratic in z, so Gauss-Hermite quadrature with three points gives the mean exactly.
     """
     points, weights = np.polynomial.hermite_e.hermegauss(3)
     z = mu[..., None] + sigma[..., None] * points
@@ -56,28 +57,27 @@ def divergence(mu, sigma, other_mu, other_sigma):
 
 
 def terms(x_reconstructed, x, mu, logvar):
-    """Both terms, and what known mistakes make of each: two lists of pairs (mistake, value), the right one first."""
+    """Return pairs (mistake, value) of the reconstruction term and of the KL term; the first pair of each is right."""
     x_reconstructed, x, mu, logvar = (np.asarray(a, dtype=np.float64) for a in (x_reconstructed, x, mu, logvar))
     pixels = cross_entropy(x_reconstructed, x)
     logits_given = np.log1p(np.exp(x_reconstructed)) - x * x_reconstructed
     squared, absolute = (x_reconstructed - x) ** 2, np.abs(x_reconstructed - x)
     reconstructions = [
         ("", pixels.sum()),
-        ("the cross entropy is averaged over all pixels, it must be summed", pixels.mean()),
-        ("the cross entropy is averaged over the batch, it must be summed", pixels.sum() / len(x)),
-        ("the cross entropy is averaged over the pixels, it must be summed", pixels.sum() / x[0].size),
+        ("the cross entropy is averaged over all pixels instead of summed", pixels.mean()),
+        ("the cross entropy is averaged over the batch instead of summed", pixels.sum() / len(x)),
+        ("the cross entropy is averaged over the pixels of an image instead of summed", pixels.sum() / x[0].size),
         ("the arguments of the cross entropy are swapped: x_reconstructed is the probability, x the target",
          cross_entropy(x, x_reconstructed).sum()),
-        ("the cross entropy is computed on binarised targets, x must not be rounded",
-         cross_entropy(x_reconstructed, x.round()).sum()),
+        ("the cross entropy uses binarised targets: don't round x", cross_entropy(x_reconstructed, x.round()).sum()),
         ("this is the cross entropy with logits, but x_reconstructed holds probabilities", logits_given.sum()),
         ("this is the mean cross entropy with logits, but x_reconstructed holds probabilities", logits_given.mean()),
-        ("this is the squared error in place of the cross entropy", squared.sum()),
-        ("this is the mean squared error in place of the cross entropy", squared.mean()),
-        ("this is the absolute error in place of the cross entropy", absolute.sum()),
-        ("this is the mean absolute error in place of the cross entropy", absolute.mean()),
+        ("this is the squared error instead of the cross entropy", squared.sum()),
+        ("this is the mean squared error instead of the cross entropy", squared.mean()),
+        ("this is the absolute error instead of the cross entropy", absolute.sum()),
+        ("this is the mean absolute error instead of the cross entropy", absolute.mean()),
         ("the cross entropy has the wrong sign", -pixels.sum()),
-        ("half of the cross entropy is missing, the part of the black pixels", -(x * np.log(x_reconstructed)).sum()),
+        ("half of the cross entropy is missing: the term for black pixels", -(x * np.log(x_reconstructed)).sum()),
         ("the cross entropy is missing", 0.0),
     ]
     variance, sigma = np.exp(logvar), np.exp(logvar / 2)
@@ -87,25 +87,25 @@ def terms(x_reconstructed, x, mu, logvar):
         ("the KL term has the wrong sign", -kl.sum()),
         ("the KL term lacks its factor of one half", 2 * kl.sum()),
         ("the KL term lacks its factor of one half and has the wrong sign", -2 * kl.sum()),
-        ("the KL term is averaged over all latents and images, it must be summed", kl.mean()),
-        ("the KL term is averaged over the batch, it must be summed", kl.sum() / len(mu)),
-        ("the KL term is averaged over the latents, it must be summed", kl.sum() / mu.shape[1]),
+        ("the KL term is averaged over all latents and images instead of summed", kl.mean()),
+        ("the KL term is averaged over the batch instead of summed", kl.sum() / len(mu)),
+        ("the KL term is averaged over the latents instead of summed", kl.sum() / mu.shape[1]),
         ("the KL term lacks the 1 in its sum", (kl + 0.5).sum()),
         ("the 1 in the KL term has the wrong sign", (kl + 1).sum()),
-        ("the 1 in the KL term is subtracted once in all, not for each latent of each image", (kl + 0.5).sum() - 0.5),
-        ("the KL term has the standard deviation where the variance belongs", (kl + (sigma - variance) / 2).sum()),
-        ("the KL term has the square of the variance where the variance belongs",
+        ("the 1 in the KL term is subtracted only once, not for each latent of each image", (kl + 0.5).sum() - 0.5),
+        ("the KL term uses the standard deviation instead of the variance", (kl + (sigma - variance) / 2).sum()),
+        ("the KL term uses the square of the variance instead of the variance",
          (kl + (variance ** 2 - variance) / 2).sum()),
-        ("the KL term takes logvar for the logarithm of the standard deviation, it is that of the variance",
+        ("the KL term treats logvar as the logarithm of the standard deviation, but it is that of the variance",
          divergence(mu, variance, 0, 1).sum()),
-        ("the KL term has logvar itself where the variance exp(logvar) belongs", (kl + (logvar - variance) / 2).sum()),
+        ("the KL term uses logvar itself instead of the variance exp(logvar)", (kl + (logvar - variance) / 2).sum()),
         ("the variance is missing in the KL term", (kl - variance / 2).sum()),
         ("logvar is missing in the KL term", (kl + logvar / 2).sum()),
         ("logvar has the wrong sign in the KL term", (kl + logvar).sum()),
         ("mu is not squared in the KL term", (kl + (mu - mu ** 2) / 2).sum()),
         ("mu² is missing in the KL term", (kl - mu ** 2 / 2).sum()),
         ("mu² has the wrong sign in the KL term", (kl - mu ** 2).sum()),
-        ("the KL divergence is reversed, this is KL(N(0, 1) || N(mu, sigma²))",
+        ("the KL divergence is reversed: this is KL(N(0, 1) || N(mu, sigma²))",
          divergence(np.zeros_like(mu), np.ones_like(mu), mu, sigma).sum()),
         ("mu and logvar are swapped in the KL term", divergence(logvar, np.exp(mu / 2), 0, 1).sum()),
     ]
@@ -117,25 +117,32 @@ def right_loss(weight, inputs):
     return reconstructions[0][1] + weight * kl_terms[0][1]
 
 
-def known_mistakes(weight, inputs):
-    """Totals that known mistakes give: one of the weight, else one in either term, else one in each."""
-    reconstructions, kl_terms = terms(**inputs)
-    (_, reconstruction), (_, kl) = reconstructions[0], kl_terms[0]
-    mistakes = [
+def mistakes_of_the_weight(weight, reconstruction, kl):
+    """Return pairs (mistake, loss) for what can go wrong with kl_loss_weight."""
+    if weight == 0:
+        return [
+            ("the KL term counts although its weight is 0: is the weight ignored, or replaced by 1 (`weight or 1`)?",
+             reconstruction + kl),
+            ("this is only the KL term, but with weight 0 the loss is only the reconstruction term", kl),
+            ("the reconstruction term is missing, or it is weighted too", 0.0),
+        ]
+    return [
         ("the weight is ignored", reconstruction + kl),
         ("the weight is squared", reconstruction + weight ** 2 * kl),
-        ("the weight is on the wrong term, it belongs to the KL term", weight * reconstruction + kl),
-        ("the weight is on both terms, it belongs to the KL term alone", weight * (reconstruction + kl)),
-        ("the reconstruction is weighted too, by 1 - weight", (1 - weight) * reconstruction + weight * kl),
+        ("the reconstruction term is weighted instead of the KL term", weight * reconstruction + kl),
+        ("both terms are weighted instead of the KL term only", weight * (reconstruction + kl)),
+        ("the reconstruction term is weighted too, by 1 - weight", (1 - weight) * reconstruction + weight * kl),
         ("the KL term is divided by the weight", reconstruction + kl / weight),
         ("the KL term is missing", reconstruction),
-    ] if weight else [
-        ("the KL term counts, though its weight is 0: is the weight ignored, or 0 taken for 1 (`weight or 1`)?",
-         reconstruction + kl),
-        ("this is the KL term alone, but with weight 0 the loss is the reconstruction alone", kl),
-        ("the reconstruction is missing, or weighted too", 0.0),
     ]
-    mistakes += [("the loss is averaged over the batch, it must be summed",
+
+
+def known_mistakes(weight, inputs):
+    """Return pairs (mistake, loss), the likeliest first: one in the weight, one in either term, one in each term."""
+    reconstructions, kl_terms = terms(**inputs)
+    (_, reconstruction), (_, kl) = reconstructions[0], kl_terms[0]
+    mistakes = mistakes_of_the_weight(weight, reconstruction, kl)
+    mistakes += [("the loss is averaged over the batch instead of summed",
                   (reconstruction + weight * kl) / len(inputs["x"])),
                  ("the loss has the wrong sign", -reconstruction - weight * kl)]
     pairs = sorted(product(reconstructions, kl_terms), key=lambda pair: bool(pair[0][0]) + bool(pair[1][0]))
@@ -144,14 +151,14 @@ def known_mistakes(weight, inputs):
 
 
 def fits(value, total, inputs):
-    """Whether a loss is this total. Of a single pixel and latent several mistakes make the same: they name none."""
+    """Return whether a loss equals a total; never for a single pixel and latent, where several mistakes coincide."""
     return inputs["mu"].size > 1 and close(value, total, rtol=1e-5, atol=3e-5)
 
 
 def explained(call, weight, draw):
-    """The known mistakes that explain the loss of three other random inputs, each with a weight of its own.
+    """Return for each known mistake whether it explains the loss of three other random inputs and weights.
 
-    One number hits one of several hundred totals by chance; three numbers do not hit the same one.
+    A single loss may equal one of several hundred totals by chance; three losses do not.
     """
     found = None
     for factor in (0.6, 1.3, 2.1):
@@ -163,25 +170,28 @@ def explained(call, weight, draw):
 
 
 def check_loss(call, weight, draw=random_inputs):
-    """Compare the loss of random inputs; give back the inputs and the gradients."""
+    """Compare the loss of random inputs with the expected one; return the inputs and the gradients."""
     inputs = draw()
-    got = call(loss, weight=weight, **inputs)
-    value, is_tensor = got["loss"], got["is_tensor"]
+    result = call(loss, weight=weight, **inputs)
+    value, is_tensor = result["loss"], result["is_tensor"]
     if not is_tensor or np.ndim(value):
-        fail("The loss", "a tensor with one number", words(value) + ("" if is_tensor else ", not a tensor"), [
-            ("a result without gradient: item(), float() and numpy() leave PyTorch's graph", isinstance(value, float)),
-            (f"the loss is not one number. Is a sum missing, over the pixels, the latents or the batch? These are {B} "
-             f"images of {C},{H},{W} and of {L} latents", is_tensor and value.shape[0] in (B, L))], READ)
-    what, expected = f"The loss with kl_loss_weight={weight}", right_loss(weight, inputs)
+        fail(what="The loss", expected="a tensor with one number",
+             got=words(value) + ("" if is_tensor else ", not a tensor"),
+             hints=[
+                 When("the result has no gradient: item(), float() and numpy() leave PyTorch's graph",
+                      isinstance(value, float)),
+                 When("the loss is not one number. Is a sum missing, over the pixels, the latents or the batch? The "
+                      f"batch has {B} images of {C},{H},{W} and {L} latents each",
+                      is_tensor and value.shape[0] in (B, L)),
+             ], read=READ)
+    expected = right_loss(weight, inputs)
     if not close(value, expected):
         again = explained(call, weight, draw)
-        assert_close(value, expected, what, [
-            (mistake, bool(explains and fits(value, total, inputs)))
-            for (mistake, total), explains in zip(known_mistakes(weight, inputs), again)], read=READ)
-    return inputs, got["gradients"]
-
-
-READ = "the docstring of VAELoss.forward, and docs/kl_divergence.md"
+        assert_close(what=f"The loss with kl_loss_weight={weight}", got=value, expected=expected,
+                     hints=[When(mistake, explains and fits(value, total, inputs))
+                            for (mistake, total), explains in zip(known_mistakes(weight, inputs), again)],
+                     read=READ)
+    return inputs, result["gradients"]
 
 
 # The tests
@@ -195,8 +205,8 @@ def test_loss(call, weight):
 
 @task("1.2")
 def test_loss_of_a_single_number(call):
-    """Nothing changes where a batch is one image, an image one pixel and the latent space one-dimensional."""
-    check_loss(call, 3.0, lambda: {
+    """The loss is right for a batch of one image with one pixel and one latent."""
+    check_loss(call, weight=3.0, draw=lambda: {
         name: array[(slice(1),) * array.ndim] for name, array in random_inputs().items()})
 
 
@@ -206,35 +216,44 @@ def test_loss_of_black_and_white_pixels(call):
     grey = random_inputs()
     values = [call(loss, weight=3.0, **dict(grey, x=x))["loss"] for x in (grey["x"], grey["x"].round())]
     if [isinstance(value, np.ndarray) and bool(np.isfinite(value).all()) for value in values] == [True, False]:
-        fail("The loss of black and white pixels", "a finite number, as for grey ones", values[1], [
-            ("a logarithm of 0 was taken, or a division by 0, where a pixel is 0 or 1", True)], READ)
-    check_loss(call, 3.0, lambda: {name: array.round() if name == "x" else array
-                                   for name, array in random_inputs().items()})
+        fail(what="The loss of black and white pixels", expected="a finite number, as for grey ones", got=values[1],
+             hints=[When("your code takes the logarithm of 0 or divides by 0 where a pixel is 0 or 1", True)],
+             read=READ)
+    check_loss(call, weight=3.0, draw=lambda: {name: array.round() if name == "x" else array
+                                               for name, array in random_inputs().items()})
 
 
 @task("1.2")
 def test_gradients(call):
-    """The gradients are those of both terms: nothing is detached between the inputs and the loss."""
+    """The gradients of both terms reach the inputs: nothing is detached in between."""
     weight = 3.0
     inputs, (for_x, for_mu, for_logvar) = check_loss(call, weight)
     x_reconstructed, x, mu, logvar = (array.astype(np.float64) for array in inputs.values())
-    without = not for_x.any() and not for_mu.any() and not for_logvar.any()
-    assert_close(for_x, (x_reconstructed - x) / (x_reconstructed * (1 - x_reconstructed)),
-                 "The gradient of the loss with respect to x_reconstructed", [
-                     ("a result without gradient: item(), detach(), numpy() and no_grad cut it off", without),
-                     ("x_reconstructed is detached, or the cross entropy: the decoder would not learn",
-                      not for_x.any()),
-                 ], rtol=1e-3, read=READ)
-    assert_close(for_mu, weight * mu, f"The gradient of the loss with respect to mu, with kl_loss_weight={weight}", [
-        ("the whole KL term is cut off: item(), float(), detach(), numpy() and no_grad leave PyTorch's graph",
-         not for_mu.any() and not for_logvar.any()),
-        ("mu is detached, the KL term would not pull the means to 0", not for_mu.any())], rtol=1e-3, read=READ)
+    assert_close(
+        what="The gradient of the loss with respect to x_reconstructed",
+        got=for_x, expected=(x_reconstructed - x) / (x_reconstructed * (1 - x_reconstructed)), rtol=1e-3, read=READ,
+        hints=[
+            When("the result has no gradient: item(), detach(), numpy() and no_grad cut it off",
+                 not for_x.any() and not for_mu.any() and not for_logvar.any()),
+            When("x_reconstructed or the cross entropy is detached: the decoder would not learn", not for_x.any()),
+        ])
+    assert_close(
+        what=f"The gradient of the loss with respect to mu, with kl_loss_weight={weight}",
+        got=for_mu, expected=weight * mu, rtol=1e-3, read=READ,
+        hints=[
+            When("the whole KL term is cut off: item(), float(), detach(), numpy() and no_grad leave PyTorch's graph",
+                 not for_mu.any() and not for_logvar.any()),
+            When("mu is detached: the KL term would not pull the means to 0", not for_mu.any()),
+        ])
     variance = np.exp(logvar)
-    assert_close(for_logvar, weight * (variance - 1) / 2,
-                 f"The gradient of the loss with respect to logvar, with kl_loss_weight={weight}", [
-                     ("logvar is detached, the KL term would not pull sigma to 1", not for_logvar.any()),
-                     ("the variance is detached in the KL term", np.full((B, L), -weight / 2)),
-                     ("logvar itself is detached in the KL term", weight * variance / 2)], rtol=1e-3, read=READ)
+    assert_close(
+        what=f"The gradient of the loss with respect to logvar, with kl_loss_weight={weight}",
+        got=for_logvar, expected=weight * (variance - 1) / 2, rtol=1e-3, read=READ,
+        hints=[
+            When("logvar is detached: the KL term would not pull sigma to 1", not for_logvar.any()),
+            Gives("the variance is detached in the KL term", np.full((B, L), -weight / 2)),
+            Gives("logvar itself is detached in the KL term", weight * variance / 2),
+        ])
 
 
 if __name__ == "__main__":

@@ -1,24 +1,29 @@
-"""Task 3.2: update_discriminator and update_generator in lib/train_gan.py. Their networks are the test's own here."""
+"""Task 3.2: update_discriminator and update_generator in lib/train_gan.py. The networks are the test's own."""
+from functools import partial
 from numbers import Real
 
 import numpy as np
 import torch
 from torch import nn
 
-from tests.support import assert_close, close, fail, fresh, gradients, run_this_file, size, task, unpack, words
+from tests.support import (Gives, When, assert_close, close, fail, fresh, gradients, run_this_file, size, task, unpack,
+                           words)
 
 B, L, IMAGE = 7, 5, (3, 32, 32)
-NAMES, UPDATES = ("discriminator", "generator"), ("update_discriminator", "update_generator")   # by the one that learns
+# Pairs have one entry for the discriminator and one for the generator, in this order.
+NAMES, UPDATES = ("discriminator", "generator"), ("update_discriminator", "update_generator")
+DISCRIMINATOR, GENERATOR = 0, 1
 RATES = 0.01, 1.0               # learning rates
-READ = "the docstrings of update_discriminator and update_generator, and the words in their gaps"
-MEAN, ERROR = "mean of the discriminator's outputs", "binary cross entropy with the label {}"
+# "Generated images" and "fake images" are the same; update_generator's argument is called fake_images.
+READ = "the docstrings of update_discriminator and update_generator, and the comments in their gaps"
 CALLED_TWICE = "backward() is called twice for one error, alone or in a sum"
-DETACHED = "the fake images are given to the discriminator detached: the generator learns through them"
-NOT_DETACHED = "the gradients reach the generator: give the discriminator the generated pictures detached"
+DETACHED = "the discriminator gets the fake images detached, but the generator learns through them"
+NOT_DETACHED = "the gradients reach the generator: pass the generated images to the discriminator detached"
+OTHER_NOISE = "the noise is changed, or new noise is drawn instead of using the given noise"
 
 
 class Network(nn.Module):
-    """Stands for one of the networks: one linear layer, of which all gradients are known. It notes what it is given.
+    """A replacement for one of the networks: one linear layer with known gradients. It records its inputs.
 
     Args:
         takes: shape of one input.
@@ -34,7 +39,8 @@ class Network(nn.Module):
     def forward(self, x):
         if not (torch.is_tensor(x) and x.is_floating_point() and x.shape[1:] == self.takes):
             got = f"shape {size(x.shape)}, {x.dtype}" if torch.is_tensor(x) else type(x).__name__
-            fail(f"What the {self.name} is given", f"shape B,{size(self.takes)}, torch.float32", got, read=READ)
+            fail(what=f"The input of the {self.name}", expected=f"shape B,{size(self.takes)}, torch.float32", got=got,
+                 read=READ)
         output = self.activation(torch.cat([x.flatten(1), x.new_ones(len(x), 1)], dim=1) @ self.weight)
         output = output.reshape(len(x), *self.gives)
         self.calls.append({"x": x.detach().clone(), "x_in_graph": x.requires_grad, "output": output.detach().clone(),
@@ -48,7 +54,7 @@ class Network(nn.Module):
 # The functions that touch lib
 
 def new_networks(weights, leftovers):
-    """A discriminator and a generator, with gradients of an earlier update."""
+    """Return a discriminator and a generator, with gradients left over from an earlier update."""
     networks = (Network("discriminator", IMAGE, (1, 1, 1), torch.sigmoid, weights[0]),
                 Network("generator", (L, 1, 1), IMAGE, torch.tanh, weights[1]))
     for network, leftover in zip(networks, leftovers):
@@ -57,7 +63,13 @@ def new_networks(weights, leftovers):
 
 
 def run_update(update, networks, learner, given, first_gap=False):
-    """What an update gives to the networks and to the optimizer of one of them, what it makes of them and returns."""
+    """Record what an update passes to the networks and to an optimizer, how it changes them, and what it returns.
+
+    Args:
+        learner: the network that learns, DISCRIMINATOR or GENERATOR.
+        given: the other arguments of the update.
+        first_gap: accept an unfilled second gap.
+    """
     steps, calls, weight, result = [], networks[0].calls, networks[learner].weight, None
     optimizer = torch.optim.SGD([weight], lr=RATES[learner])
     optimizer.register_step_post_hook(lambda *_: steps.append({
@@ -84,46 +96,55 @@ def run_update(update, networks, learner, given, first_gap=False):
 
 
 def explain(error, last, learner):
-    """Say in words what PyTorch's errors mean here."""
+    """Report what PyTorch's errors mean here."""
     if "does not require grad" in error:
-        fail("What backward() starts from", "an error with a gradient", "one without", [
-            (DETACHED, learner == 1 and not last["x_in_graph"]),
-            ("the discriminator runs under no_grad, or its weights need no gradients", not last["in_graph"]),
-            ("the error is not made of the outputs, or one of them is detached: detach(), .data, item(), numpy() and "
-             "torch.tensor(...) leave PyTorch's graph", True)], READ)
+        fail(what="What backward() starts from", expected="an error with a gradient", got="one without a gradient",
+             read=READ,
+             hints=[
+                 When(DETACHED, learner == GENERATOR and not last["x_in_graph"]),
+                 When("the discriminator runs under no_grad, or its weights need no gradients", not last["in_graph"]),
+                 When("the error is not computed from the outputs, or one of them is detached: detach(), .data, "
+                      "item(), numpy() and torch.tensor(...) leave PyTorch's graph", True),
+             ])
     if "through the graph a second time" in error:
-        fail("How often backward() goes through the outputs for a batch", "once", "a second time",
-             [(CALLED_TWICE, True)], READ)
+        fail(what="How often backward() goes through the outputs for a batch", expected="once", got="twice",
+             hints=[When(CALLED_TWICE, True)], read=READ)
 
 
 def kind(part):
-    return "a tensor" if torch.is_tensor(part) else "a float" if isinstance(part, Real) else type(part).__name__
+    if torch.is_tensor(part):
+        return "a tensor"
+    return "a float" if isinstance(part, Real) else type(part).__name__
 
 
 def leads_back(images, weight):
+    """Return whether gradients of images reach the generator's weights."""
     try:
         return bool(gradients(images, 1.0, [weight])[0].any())
-    except RuntimeError:                    # a backward() has been through the graph
+    except RuntimeError:                    # backward() has freed the graph
         return False
 
 
 def follow_discriminator(real_images, noise, label, weights, leftovers, seed, first_gap=False):
-    """first_gap: whether the second gap may be unfilled."""
     from lib.train_gan import update_discriminator
     torch.manual_seed(seed)
     given = [torch.tensor(array) for array in (real_images, noise, label)]
-    return run_update(update_discriminator, new_networks(weights, leftovers), 0, given, first_gap)
+    return run_update(update_discriminator, new_networks(weights, leftovers), DISCRIMINATOR, given, first_gap)
 
 
 def follow_generator(noise, label, weights, leftovers, seed, frozen):
-    """frozen: whether the discriminator's weights need no gradients, as in train_epoch."""
+    """Follow update_generator.
+
+    Args:
+        frozen: switch off the gradients of the discriminator's weights, as train_epoch does.
+    """
     from lib.train_gan import update_generator
     torch.manual_seed(seed)
     networks = new_networks(weights, leftovers)
     images = networks[1](torch.tensor(noise))
     networks[1].calls.clear()
     networks[0].requires_grad_(not frozen)
-    return run_update(update_generator, networks, 1, [images, torch.tensor(label)])
+    return run_update(update_generator, networks, GENERATOR, [images, torch.tensor(label)])
 
 
 # What is expected, in float64
@@ -133,7 +154,7 @@ def with_ones(x):
 
 
 def judge(images, weight):
-    """The discriminator's outputs, B."""
+    """Return the discriminator's outputs, B."""
     return 1 / (1 + np.exp(-with_ones(images) @ weight.astype(np.float64)))[:, 0]
 
 
@@ -146,10 +167,10 @@ def cross_entropy(outputs, label):
 
 
 def random_inputs(stretch=1.0):
-    """Pictures, noise, label, the weights of both networks, and gradients that are left over.
+    """Return images, noise, label, the weights of both networks, and leftover gradients.
 
-    The discriminator's weights are solved for: its outputs are spread out, with another mean for each of both batches.
-    The outputs of two calls with one stretch are the same, but for other images.
+    The discriminator's weights are solved for, so that its outputs are spread out and the two batches have different
+    means. Two calls with the same stretch give the same outputs, for different images.
     """
     rng = np.random.default_rng(fresh())
     real_images = rng.uniform(-1, 1, (B,) + IMAGE).astype(np.float32)
@@ -177,45 +198,51 @@ def run_generator(call, frozen, stretch=1.0):
 
 def check_mode(calls, name):
     if not all(one["training"] for one in calls):
-        fail(f"The mode of the {name}", "training mode", "evaluation mode", [
-            (f"the {name} is in evaluation mode, eval() is for the time after the training", True)], READ)
+        fail(what=f"The mode of the {name}", expected="training mode", got="evaluation mode", read=READ,
+             hints=[When(f"the {name} is in evaluation mode: eval() is only for use after the training", True)])
 
 
 def find_call(calls, images, name, hints=()):
-    """The call of the discriminator with these pictures that is learned from; there may be others, to look at them."""
+    """Return the call of the discriminator that learns from these images; other calls may only look at them."""
     check_mode(calls, "discriminator")
     found = [one for one in calls if np.array_equal(one["x"], images)]
     if not found:
-        fail("What the discriminator is given", f"the {name}, shape {size(images.shape)}",
-             "; ".join(f"other pictures, {words(one['x'])}" for one in calls) or "nothing", list(hints) + [
-                 ("the two batches go through the discriminator as one, where batch norm mixes them up: it takes one "
-                  "after the other", any(len(one["x"]) == 2 * B and any(
-                      np.array_equal(half, images) for half in (one["x"][:B], one["x"][B:])) for one in calls)),
-                 ("the discriminator is never called", not calls),
-                 (f"the discriminator is not given the {name} as they are, but changed or other ones", True)], READ)
+        halves = [half for one in calls if len(one["x"]) == 2 * B for half in (one["x"][:B], one["x"][B:])]
+        fail(what="The input of the discriminator", expected=f"the {name}, shape {size(images.shape)}",
+             got="; ".join(f"other images, {words(one['x'])}" for one in calls) or "nothing", read=READ,
+             hints=[
+                 *hints,
+                 When("the two batches go through the discriminator together, so batch norm mixes them: pass them one "
+                      "after the other", any(np.array_equal(half, images) for half in halves)),
+                 When("the discriminator is never called", not calls),
+                 When(f"the discriminator does not get the {name} as they are, but changed or different ones", True),
+             ])
     learned = [one for one in found for _ in one["gradients"]]
     if len(learned) != 1:
-        fail(f"How often backward() goes through the discriminator's outputs for the {name}", 1, len(learned), [
-            (f"the {name} are not learned from: their backward() is missing, or the error is not made of the outputs, "
-             "or detached from them", not learned),
-            (CALLED_TWICE, any(len(one["gradients"]) > 1 for one in found)),
-            (f"the discriminator is called several times with the {name}, and learns each time", True)], READ)
+        fail(what=f"How often backward() goes through the discriminator's outputs for the {name}", expected=1,
+             got=len(learned), read=READ,
+             hints=[
+                 When(f"nothing is learned from the {name}: their backward() is missing, or the error is not computed "
+                      "from the outputs, or is detached from them", not learned),
+                 When(CALLED_TWICE, any(len(one["gradients"]) > 1 for one in found)),
+                 When(f"the discriminator is called several times with the {name}, and learns each time", True),
+             ])
     return learned[0]
 
 
 def find_targets(one):
-    """The discriminator's outputs in a call, and the labels with which the cross entropy has the gradient that came."""
+    """Return the discriminator's outputs in a call, and the labels whose cross entropy has the observed gradient."""
     outputs, got = judge(one["x"], one["weight"]), one["gradients"][0].ravel()
     return outputs, outputs - got * B * outputs * (1 - outputs)
 
 
-def check_error(find, label, name, hints):
+def check_error(find, label, name, mistakes):
     """Compare the gradient that reached the discriminator's outputs with that of the binary cross entropy.
 
     Args:
-        find: gives the call of an update with new inputs. If another loss is to blame, its gradients are the same
-            function of the outputs each time; if labels are, they are not.
-        hints: takes that gradient for label 0 and for label 1; gives pairs as for assert_close.
+        find: runs an update with new inputs and returns its call of the discriminator. With a wrong loss, the gradients
+            of two updates are the same function of the outputs; with wrong labels, they are not.
+        mistakes: takes the gradients for label 0 and for label 1, and returns hints.
     """
     one = find()
     (outputs, targets), got = find_targets(one), one["gradients"][0].ravel()
@@ -225,127 +252,147 @@ def check_error(find, label, name, hints):
     other_outputs, other_targets = find_targets(find())
     in_order, other_in_order = targets[np.argsort(outputs)], other_targets[np.argsort(other_outputs)]
     as_labels = all(-0.02 < some.min() and some.max() < 1.02 for some in (targets, other_targets))
-    assert_close(got, both[label], f"The gradient of the error of the {name}, whose label is {label}, with respect to "
-                 "the discriminator's outputs", hints(*both) + [
-                     (f"the label is smoothed to {targets.mean():.2g}, it must be {label}",
-                      np.ptp(targets) < 1e-3 and 0.02 < targets.mean() < 0.98),
-                     ("the error is summed over the batch, it is a mean", B * both[label]),
-                     ("the error is halved", both[label] / 2),
-                     ("the error has the wrong sign", -both[label]),
-                     ("a second sigmoid is in the error (binary_cross_entropy_with_logits): the discriminator ends "
-                      "with one", (1 / (1 + np.exp(-outputs)) - label) / B),
-                     ("this is the mean squared error, it must be the binary cross entropy",
-                      2 * (outputs - label) / B),
-                     ("the logarithm is missing, the error must be the binary cross entropy",
-                      np.sign(outputs - label) / B),
-                     ("the arguments of binary_cross_entropy are swapped: first the outputs, then the labels",
-                      bool(np.all(got == (-np.inf if label else np.inf)))),
-                     (f"the labels differ from picture to picture, from {targets.min():.2g} to {targets.max():.2g}: "
-                      f"each must be {label}", as_labels and not close(in_order, other_in_order, rtol=0, atol=1e-3))
-                 ], rtol=1e-3, atol=1e-5, read=READ)
+    hints = mistakes(*both) + [
+        When(f"the label is smoothed to {targets.mean():.2g} instead of {label}",
+             np.ptp(targets) < 1e-3 and 0.02 < targets.mean() < 0.98),
+        Gives("the error is summed over the batch instead of averaged", B * both[label]),
+        Gives("the error is halved", both[label] / 2),
+        Gives("the error has the wrong sign", -both[label]),
+        Gives("the error applies a second sigmoid (binary_cross_entropy_with_logits), but the discriminator already "
+              "ends with one", (1 / (1 + np.exp(-outputs)) - label) / B),
+        Gives("this is the mean squared error instead of the binary cross entropy", 2 * (outputs - label) / B),
+        Gives("the logarithm is missing: the error must be the binary cross entropy", np.sign(outputs - label) / B),
+        When("the arguments of binary_cross_entropy are swapped: first the outputs, then the labels",
+             np.all(got == (-np.inf if label else np.inf))),
+        When(f"the labels differ from image to image, from {targets.min():.2g} to {targets.max():.2g}: each must be "
+             f"{label}", as_labels and not close(in_order, other_in_order, rtol=0, atol=1e-3)),
+    ]
+    assert_close(what=f"The gradient of the error of the {name}, whose label is {label}, with respect to the "
+                      "discriminator's outputs",
+                 got=got, expected=both[label], hints=hints, rtol=1e-3, atol=1e-5, read=READ)
 
 
 def check_change(got, inputs, learner, batches):
-    """Compare the gradients that the optimizer's step finds, and the change of the weights; the others stay.
+    """Compare the gradients that the optimizer finds, and the change of the weights; the other weights must not change.
 
     Args:
-        batches: the gradient of each batch by its name; they add up.
+        batches: the gradient of each batch by name; they add up.
     """
-    name, steps, total = NAMES[learner], got["steps"], sum(len(one["gradients"]) for one in got["calls"][0])
+    name, other, update = NAMES[learner], 1 - learner, UPDATES[learner]
+    steps, total = got["steps"], sum(len(one["gradients"]) for one in got["calls"][DISCRIMINATOR])
     if len(steps) != 1:
-        fail(f"How many steps the optimizer takes in {UPDATES[learner]}", 1, len(steps), [
-            ("the optimizer's step() is missing", not steps),
-            ("the optimizer takes a step between the two batches: their gradients add up, for one step at the end",
-             len(batches) == len(steps) == 2 and steps[0]["backward"] < total),
-            ("the optimizer takes several steps", True)], READ)
+        between = len(batches) == len(steps) == 2 and steps[0]["backward"] < total
+        fail(what=f"How many steps the optimizer takes in {update}", expected=1, got=len(steps), read=READ,
+             hints=[
+                 When("the optimizer's step() is missing", not steps),
+                 When("the optimizer takes a step between the two batches: add up their gradients and take one step "
+                      "at the end", between),
+                 When("the optimizer takes several steps", True),
+             ])
     gradient, expected, rounding = steps[0]["gradient"], sum(batches.values()), {"rtol": 1e-3, "atol": 1e-6}
     lengths = np.linalg.norm(gradient) * np.linalg.norm(expected)
-    assert_close(gradient, expected, f"The gradients of the {name} that the optimizer's step finds", [
-        ("the optimizer's step() comes before a backward()", steps[0]["backward"] < total),
-        ("zero_grad() is missing, the gradients of an earlier update are left over",
-         close(gradient, expected + inputs["leftovers"][learner], **rounding)),
-        ("the optimizer's step() finds no gradient, as where zero_grad() stands between backward() and step()",
-         not gradient.any()),
-    ] + [
-        (f"these are the gradients of the {batch} alone, those of both batches must add up: is there a zero_grad() "
-         "between them?", found) for batch, found in batches.items() if len(batches) == 2
-    ] + [
-        ("the gradients are scaled or clipped", np.vdot(gradient, expected) > (1 - 1e-6) * lengths > 0),
-    ], read=READ, **rounding)
-    before = inputs["weights"][learner].astype(np.float64)
-    assert_close(got["weights"][learner] - before, -RATES[learner] * expected, f"The change of the {name}'s weights, "
-                 "-learning rate * gradient", [("the weights are changed besides the optimizer's step", True)],
-                 read=READ, **rounding)
-    other = 1 - learner
+    hints = [
+        When("the optimizer's step() comes before a backward()", steps[0]["backward"] < total),
+        Gives("zero_grad() is missing: the gradients of an earlier update are left over",
+              expected + inputs["leftovers"][learner]),
+        When("the optimizer's step() finds no gradient: is zero_grad() between backward() and step()?",
+             not gradient.any()),
+    ]
+    if len(batches) == 2:
+        hints += [Gives(f"these are only the gradients of the {batch}, but those of both batches must add up: is there "
+                        "a zero_grad() between them?", found) for batch, found in batches.items()]
+    hints.append(When("the gradients are scaled or clipped", np.vdot(gradient, expected) > (1 - 1e-6) * lengths > 0))
+    assert_close(what=f"The gradients of the {name} that the optimizer's step finds", got=gradient, expected=expected,
+                 hints=hints, read=READ, **rounding)
+    change = got["weights"][learner] - inputs["weights"][learner].astype(np.float64)
+    assert_close(what=f"The change of the {name}'s weights, -learning rate * gradient", got=change,
+                 expected=-RATES[learner] * expected, read=READ, **rounding,
+                 hints=[When("something other than the optimizer's step changes the weights", True)])
     if not np.array_equal(got["weights"][other], inputs["weights"][other]):
-        fail(f"The weights of the {NAMES[other]} after {UPDATES[learner]}", "as they were", "others", [
-            (f"the {NAMES[other]} is changed too, it learns in the other update", True)], READ)
+        fail(what=f"The weights of the {NAMES[other]} after {update}", expected="unchanged", got="changed", read=READ,
+             hints=[When(f"the {NAMES[other]} changes too, but it learns in the other update", True)])
     if not all(got["ready"]):
-        fail(f"The networks after {UPDATES[learner]}", "in training mode, and all weights with requires_grad",
-             "not so any more", [("what the update switches off it must switch on again", True)], READ)
+        fail(what=f"The networks after {update}", expected="training mode, and all weights with requires_grad",
+             got="evaluation mode, or weights without requires_grad", read=READ,
+             hints=[When("the update must switch on again what it switches off", True)])
 
 
 def known_results(batch, other):
-    """Mean and error of a batch, and what known mistakes give for them, as pairs for assert_close."""
+    """Return (name, kind, right value, mistakes) of a batch's mean and of its error.
+
+    mistakes are pairs of a known mistake and what it gives.
+    """
     (error, mean, outputs, after, label), (other_error, other_mean, other_outputs, _, other_label) = batch, other
     right, of_other = cross_entropy(outputs, label), cross_entropy(other_outputs, other_label)
-    return [(mean, outputs.mean(), [
-        (f"{mean} and {other_mean} are swapped", other_outputs.mean()),
-        (f"this is the error, {mean} is the mean of the outputs", right),
-        ("the outputs are those after the step, take those that are learned from", after.mean()),
-        ("the outputs are summed", outputs.sum()),
-        ("this is a single output, not their mean", outputs),
-        ("this is the share of the outputs above 0.5", (outputs > 0.5).mean())]), (error, right, [
+    return [
+        (mean, "mean of the discriminator's outputs", outputs.mean(), [
+            (f"{mean} and {other_mean} are swapped", other_outputs.mean()),
+            (f"this is the error, but {mean} is the mean of the outputs", right),
+            ("these are the outputs after the step: use those that it learns from", after.mean()),
+            ("the outputs are summed", outputs.sum()),
+            ("this is a single output, not their mean", outputs),
+            ("this is the share of the outputs above 0.5", (outputs > 0.5).mean()),
+        ]),
+        (error, f"binary cross entropy with the label {label}", right, [
             (f"{error} and {other_error} are swapped", of_other),
             ("this is the error of both batches", right + of_other),
-            ("the error is summed over the batch, it is a mean", B * right), ("the error is halved", right / 2),
-            ("the error has the wrong sign", -right), ("this is the mean of the outputs", outputs.mean()),
-            ("this is the error after the step", cross_entropy(after, label))])]
+            ("the error is summed over the batch instead of averaged", B * right),
+            ("the error is halved", right / 2),
+            ("the error has the wrong sign", -right),
+            ("this is the mean of the outputs", outputs.mean()),
+            ("this is the error after the step", cross_entropy(after, label)),
+        ]),
+    ]
 
 
 def fits(result, given):
-    """Whether a result is the number that a mistake gives, or one of them."""
+    """Return whether a result is the number that a mistake gives, or one of them."""
     return any(close(result, number) for number in np.ravel(given))
 
 
 def check_results(run, learner, shapes, judged):
-    """Compare errors and mean outputs with what they must be, and see that the label stays as it is.
+    """Compare errors and mean outputs with the expected ones, and check that the inputs are unchanged.
 
-    A mistake is named if it explains the number that came, and that of three other updates with other outputs.
+    A mistake is named if it explains the result, and those of three other updates with different outputs.
 
     Args:
-        run: takes a stretch; gives random inputs and what came of an update with them.
-        judged: takes both; gives for each batch the names of its error and of its mean, the discriminator's outputs
+        run: takes a stretch; returns random inputs and the results of an update with them.
+        judged: takes both; returns for each batch the names of its error and of its mean, the discriminator's outputs
             before and after the step, and its label.
     """
     inputs, got = run(1.0)
     update = UPDATES[learner]
-    results = dict(zip(shapes, unpack(got["result"], update, **shapes)))
-    for name, came in zip(shapes, got["kinds"]):
+    results = dict(zip(shapes, unpack(got=got["result"], function=update, shapes=shapes)))
+    for name, found in zip(shapes, got["kinds"]):
         wanted = "a float" if name.startswith("D_") else "a tensor"
-        if came != wanted:
-            fail(f"What {update} returns as {name}", wanted, came, [
-                (f"{name} is still a tensor, item() makes it a float", came == "a tensor"),
-                (f"{name} must stay a tensor, without item()", came == "a float")], READ)
+        if found != wanted:
+            fail(what=f"What {update} returns as {name}", expected=wanted, got=found, read=READ,
+                 hints=[
+                     When(f"{name} is still a tensor: item() makes it a float", found == "a tensor"),
+                     When(f"{name} must stay a tensor, without item()", found == "a float"),
+                 ])
     batches = judged(inputs, got)
     for i, (batch, other) in enumerate(zip(batches, batches[::-1])):
-        for j, (name, right, mistakes) in enumerate(known_results(batch, other)):
+        for j, (name, words_for_it, right, mistakes) in enumerate(known_results(batch, other)):
             if close(results[name], right):
                 continue
-            hints = [(mistake, fits(results[name], given)) for mistake, given in mistakes]
+            hints = [When(mistake, fits(results[name], given)) for mistake, given in mistakes]
             for stretch in (0.7, 0.9, 1.2):
                 again = run(stretch)
-                result = dict(zip(shapes, unpack(again[1]["result"], update, **shapes)))[name]
+                result = dict(zip(shapes, unpack(got=again[1]["result"], function=update, shapes=shapes)))[name]
                 others = judged(*again)
-                hints = [(mistake, recognised and fits(result, given)) for (mistake, recognised), (_, given) in zip(
-                    hints, known_results(others[i], others[-1 - i])[j][2])]
-            assert_close(results[name], right, f"{name}, the {MEAN if j == 0 else ERROR.format(batch[4])}", hints,
-                         read=READ)
+                mistakes_again = known_results(others[i], others[-1 - i])[j][-1]
+                hints = [When(hint.mistake, hint.shown and fits(result, given))
+                         for hint, (_, given) in zip(hints, mistakes_again)]
+            assert_close(what=f"{name}, the {words_for_it}", got=results[name], expected=right, hints=hints, read=READ)
     for name, left in zip((("real_images", "noise", "label"), ("fake_images", "label"))[learner], got["given"]):
         if name in inputs and not np.array_equal(left, inputs[name]):
-            fail(f"What {update} leaves of its input {name}", "what it was given", "something else", [
-                ("label is changed in place (fill_(0), label[:] = 0): the next update is given it too",
-                 name == "label"), (f"{name} is changed in place", True)], READ)
+            fail(what=f"The input {name} after {update}", expected="unchanged", got="changed", read=READ,
+                 hints=[
+                     When("label is changed in place (fill_(0), label[:] = 0), but the next update needs it too",
+                          name == "label"),
+                     When(f"{name} is changed in place", True),
+                 ])
     return inputs, got, results
 
 
@@ -353,123 +400,140 @@ def check_results(run, learner, shapes, judged):
 
 @task("3.2")
 def test_the_real_batch(call):
-    """The discriminator is given the real pictures, and learns that they are real."""
+    """The discriminator gets the real images, and learns that they are real."""
     def find():
         inputs, got = run_discriminator(call, first_gap=True)
-        calls, generated = got["calls"][0], [one["output"] for one in got["calls"][1]]
-        return find_call(calls, inputs["real_images"], "real pictures", [
-            ("the generated pictures alone are learned from",
-             bool(calls) and all(any(np.array_equal(one["x"], images) for images in generated) for one in calls))])
+        calls, generator_calls = got["calls"]
+        generated = [one["output"] for one in generator_calls]
+        only_generated = bool(calls) and all(
+            any(np.array_equal(one["x"], images) for images in generated) for one in calls)
+        return find_call(calls, inputs["real_images"], "real images", hints=[
+            When("the discriminator only gets the generated images", only_generated)])
 
-    check_error(find, 1, "real pictures", lambda for_0, for_1: [
-        ("the real pictures are labelled 0, they are labelled 1", for_0)])
+    check_error(find, label=1, name="real images", mistakes=lambda for_0, for_1: [
+        Gives("the real images have the label 0 instead of 1", for_0)])
 
 
 @task("3.2")
 def test_the_generated_batch(call):
-    """The discriminator is given pictures made of the noise, and learns that they are not; the generator does not."""
+    """The discriminator gets images made from the noise, and learns that they are not real; the generator does not."""
     def find():
         inputs, got = run_discriminator(call)
-        calls, judged, gradient = got["calls"][1], [one["x"] for one in got["calls"][0]], got["gradients"][1]
-        check_mode(calls, "generator")
-        if not calls or not all(np.array_equal(one["x"], inputs["noise"]) for one in calls):
-            fail("What the generator is given", "the noise that update_discriminator is given",
-                 "other noise" if calls else "nothing", [
-                     ("the generator is never called", not calls),
-                     ("the noise is changed, or fresh noise is drawn in place of the given one", True)], READ)
-        one = find_call(got["calls"][0], calls[0]["output"], "generated pictures", [
-            ("the real pictures alone are learned from",
-             bool(judged) and all(np.array_equal(images, inputs["real_images"]) for images in judged))])
-        if gradient is not None and gradient.any() and not np.array_equal(gradient, inputs["leftovers"][1]):
-            fail("The gradients of the generator after update_discriminator", "as they were", "others",
-                 [(NOT_DETACHED, one["x_in_graph"])], READ)
+        (calls, generator_calls), gradient = got["calls"], got["gradients"][GENERATOR]
+        check_mode(generator_calls, "generator")
+        if not generator_calls or not all(np.array_equal(one["x"], inputs["noise"]) for one in generator_calls):
+            fail(what="The input of the generator", expected="the noise given to update_discriminator",
+                 got="other noise" if generator_calls else "nothing", read=READ,
+                 hints=[When("the generator is never called", not generator_calls), When(OTHER_NOISE, True)])
+        only_real = bool(calls) and all(np.array_equal(one["x"], inputs["real_images"]) for one in calls)
+        one = find_call(calls, generator_calls[0]["output"], "generated images", hints=[
+            When("the discriminator only gets the real images", only_real)])
+        if gradient is not None and gradient.any() and not np.array_equal(gradient, inputs["leftovers"][GENERATOR]):
+            fail(what="The gradients of the generator after update_discriminator", expected="unchanged", got="changed",
+                 hints=[When(NOT_DETACHED, one["x_in_graph"])], read=READ)
         return one
 
-    check_error(find, 0, "generated pictures", lambda for_0, for_1: [
-        ("the generated pictures are labelled 1, they are labelled 0", for_1)])
+    check_error(find, label=0, name="generated images", mistakes=lambda for_0, for_1: [
+        Gives("the generated images have the label 1 instead of 0", for_1)])
 
 
 @task("3.2")
 def test_the_discriminator_takes_one_step(call):
-    """The gradients of both batches add up, and move the discriminator's weights once; nothing else is moved."""
+    """The gradients of both batches add up and change the discriminator's weights once; nothing else changes."""
     inputs, got = run_discriminator(call)
     batches = {}
-    for name, images, label in (("real pictures", inputs["real_images"], 1),
-                                ("generated pictures", generate(inputs["noise"], inputs["weights"][1]), 0)):
-        batches[name] = with_ones(images).T @ (judge(images, inputs["weights"][0]) - label)[:, None] / B
-    check_change(got, inputs, 0, batches)
+    for name, images, label in (("real images", inputs["real_images"], 1),
+                                ("generated images", generate(inputs["noise"], inputs["weights"][GENERATOR]), 0)):
+        outputs = judge(images, inputs["weights"][DISCRIMINATOR])
+        batches[name] = with_ones(images).T @ (outputs - label)[:, None] / B
+    check_change(got, inputs, DISCRIMINATOR, batches)
 
 
 @task("3.2")
 def test_what_update_discriminator_returns(call):
-    """The errors as tensors, the mean outputs as floats, and the generated pictures with their graph."""
+    """The errors are tensors, the mean outputs floats, and the generated images keep their graph."""
     def judged(inputs, got):
-        images = generate(inputs["noise"], inputs["weights"][1])
-        real, fake = ([judge(batch, weight) for weight in (inputs["weights"][0], got["weights"][0])]
+        images = generate(inputs["noise"], inputs["weights"][GENERATOR])
+        real, fake = ([judge(batch, weights[DISCRIMINATOR]) for weights in (inputs["weights"], got["weights"])]
                       for batch in (inputs["real_images"], images))
         return [("errD_real", "D_x", *real, 1), ("errD_fake", "D_G_z1", *fake, 0)]
 
     shapes = {"errD_real": (), "D_x": (), "errD_fake": (), "D_G_z1": (), "fake_images": (B,) + IMAGE}
-    inputs, got, results = check_results(lambda stretch: run_discriminator(call, stretch), 0, shapes, judged)
-    calls = got["calls"][1]
-    images = generate(inputs["noise"], inputs["weights"][1])
-    assert_close(results["fake_images"], images, "fake_images, made of the noise", [
-        ("these are the real pictures", inputs["real_images"]),
-        ("these are pictures of other noise", any(
-            np.array_equal(results["fake_images"], one["output"]) for one in calls)),
-        ("these are not the pictures as the generator gives them", True)], read=READ)
+    inputs, got, results = check_results(
+        lambda stretch: run_discriminator(call, stretch), DISCRIMINATOR, shapes, judged)
+    calls, gradient = got["calls"][GENERATOR], got["gradients"][GENERATOR]
+    assert_close(
+        what="fake_images, generated from the noise", got=results["fake_images"],
+        expected=generate(inputs["noise"], inputs["weights"][GENERATOR]), read=READ,
+        hints=[
+            Gives("these are the real images", inputs["real_images"]),
+            When("these images are generated from other noise", any(
+                np.array_equal(results["fake_images"], one["output"]) for one in calls)),
+            When("these are not the images as the generator returns them", True),
+        ])
     if not got["leads_back"]:
-        fail("fake_images as they are returned", "with the graph that leads back to the generator", "without", [
-            ("the pictures are generated under no_grad, or by weights without requires_grad",
-             not any(one["in_graph"] for one in calls)),
-            ("detached pictures are returned, from which the generator cannot learn",
-             not got["in_graph"] or got["gradients"][1] is None or np.array_equal(
-                 got["gradients"][1], inputs["leftovers"][1])), (NOT_DETACHED, True)], READ)
+        fail(what="The returned fake_images", expected="with the graph that leads back to the generator",
+             got="without this graph", read=READ,
+             hints=[
+                 When("the images are generated under no_grad, or by weights without requires_grad",
+                      not any(one["in_graph"] for one in calls)),
+                 When("detached images are returned, from which the generator cannot learn",
+                      not got["in_graph"] or gradient is None
+                      or np.array_equal(gradient, inputs["leftovers"][GENERATOR])),
+                 When(NOT_DETACHED, True),
+             ])
+
+
+def find_generator_call(call, frozen):
+    """Run update_generator; return its call of the discriminator."""
+    _, got = run_generator(call, frozen)
+    calls, generator_calls = got["calls"]
+    if generator_calls:
+        fail(what="How often update_generator calls the generator", expected=0, got=len(generator_calls), read=READ,
+             hints=[When("new images are generated: use the given fake images", True)])
+    one = find_call(calls, got["given"][0], "fake images")
+    if not one["x_in_graph"]:
+        fail(what="The fake images that the discriminator gets", expected="with their graph", got="detached",
+             hints=[When(DETACHED, True)], read=READ)
+    return one
 
 
 @task("3.2")
 def test_what_the_generator_learns_from(call):
-    """The generator wants the pictures that are given to be taken for real."""
+    """The generator learns to make the discriminator take the given images for real ones."""
     for frozen in (False, True):
-        def find():
-            inputs, got = run_generator(call, frozen)
-            if got["calls"][1]:
-                fail("How often the generator is called in update_generator", 0, len(got["calls"][1]), [
-                    ("new pictures are generated, but the given ones are to be learned from", True)], READ)
-            one = find_call(got["calls"][0], got["given"][0], "fake images")
-            if not one["x_in_graph"]:
-                fail("The fake images that the discriminator is given", "with their graph", "without",
-                     [(DETACHED, True)], READ)
-            return one
-
-        check_error(find, 1, "fake images", lambda for_0, for_1: [
-            ("the fake images are labelled 0: the generator wants them taken for real, label 1", for_0),
-            ("this is log(1 - D(G(z))), the saturating loss: minimise -log D(G(z))", -for_0),
-            ("this is the sum of log(1 - D(G(z))), the saturating loss: minimise the mean of -log D(G(z))",
-             -B * for_0)])
+        check_error(partial(find_generator_call, call, frozen), label=1, name="fake images",
+                    mistakes=lambda for_0, for_1: [
+                        Gives("the fake images have the label 0; use 1, because the generator wants them taken for "
+                              "real", for_0),
+                        Gives("this is log(1 - D(G(z))), the saturating loss: minimise -log D(G(z))", -for_0),
+                        Gives("this is the sum of log(1 - D(G(z))), the saturating loss: minimise the mean of "
+                              "-log D(G(z))", -B * for_0),
+                    ])
 
 
 @task("3.2")
 def test_the_generator_takes_one_step(call):
-    """The gradients move the generator's weights once; the discriminator's stay as they are."""
+    """The gradients change the generator's weights once; the discriminator's weights stay the same."""
     for frozen in (False, True):
         inputs, got = run_generator(call, frozen)
         of_discriminator, of_generator = (weight.astype(np.float64) for weight in inputs["weights"])
         images = generate(inputs["noise"], of_generator)
         of_logits = (judge(images, of_discriminator) - 1)[:, None] / B
         of_layer = of_logits * of_discriminator[:-1, 0] * (1 - images.reshape(B, -1) ** 2)
-        check_change(got, inputs, 1, {"fake images": with_ones(inputs["noise"]).T @ of_layer})
+        check_change(got, inputs, GENERATOR, {"fake images": with_ones(inputs["noise"]).T @ of_layer})
 
 
 @task("3.2")
 def test_what_update_generator_returns(call):
-    """The error as a tensor, the mean output as a float."""
+    """The error is a tensor, the mean output a float."""
     def judged(inputs, got):
-        return [("errG", "D_G_z2", *(judge(generate(inputs["noise"], weights[1]), inputs["weights"][0])
-                                     for weights in (inputs["weights"], got["weights"])), 1)]
+        before, after = (judge(generate(inputs["noise"], weights[GENERATOR]), inputs["weights"][DISCRIMINATOR])
+                         for weights in (inputs["weights"], got["weights"]))
+        return [("errG", "D_G_z2", before, after, 1)]
 
     for frozen in (False, True):
-        check_results(lambda stretch: run_generator(call, frozen, stretch), 1, {"errG": (), "D_G_z2": ()}, judged)
+        check_results(partial(run_generator, call, frozen), GENERATOR, {"errG": (), "D_G_z2": ()}, judged)
 
 
 if __name__ == "__main__":

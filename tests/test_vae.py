@@ -5,37 +5,26 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.support import (
-    assert_close,
-    close,
-    fail,
-    fresh,
-    gradients,
-    is_normal,
-    is_uniform,
-    run_this_file,
-    same_numbers,
-    task,
-    unpack,
-)
+from tests.support import (Gives, When, assert_close, close, fail, fresh, gradients, is_normal, is_uniform,
+                           run_this_file, same_numbers, task, unpack)
 
-# Sizes that differ, so that a layer is recognised by its shape, and a transposed image by its. So many units and
-# latents that some of them are surely on either side of 0.
+# All sizes differ, so shapes identify a layer and a transposed image. With this many units and latents, some are surely
+# positive and some negative.
 B, C, H, W, HIDDEN, L = 10, 2, 3, 5, 41, 17
 PIXELS = C * H * W
 OTHER_SIZES = {"in_channels": 4, "in_height": 6, "in_width": 7, "hidden_size": 43, "latent_size": 19}
 SIZES = f"VAE(in_channels={C}, in_height={H}, in_width={W}, hidden_size={HIDDEN}, latent_size={L})"
 LAYERS = (PIXELS, HIDDEN), (HIDDEN, L), (HIDDEN, L), (L, HIDDEN), (HIDDEN, PIXELS)
 READ_ENCODE = "the docstring of VAE.encode and its gap"
-NAN = "z is NaN where logvar is negative, as its square root or logarithm is: exp of logvar comes first"
-ROUNDED = ", or made by a function whose derivative is 0 (round, sign)"
-DRAWS = 20000  # samples to judge a distribution by; every tolerance is six standard errors of the statistic or more
+NAN = "z is NaN where logvar is negative, from a square root or logarithm of logvar: apply exp first"
+ROUNDED = ", or passes through a function with derivative 0 (round, sign)"
+SAMPLES = 20000     # enough to judge a distribution; every tolerance is at least six standard errors of the statistic
 
 
 # The functions that touch lib
 
 def new_model(seed, scale=0.3):
-    """A VAE with weights so large that every activation shows, and its five layers in the order of LAYERS."""
+    """Return a VAE with weights so large that every activation shows, and its layers in the order of LAYERS."""
     from lib.model_vae import VAE
     torch.manual_seed(seed)
     model = VAE(in_channels=C, in_height=H, in_width=W, hidden_size=HIDDEN, latent_size=L)
@@ -46,10 +35,10 @@ def new_model(seed, scale=0.3):
 
 
 def find_layers(model, other):
-    """The linear layers, recognised by their shapes: names, nesting and order are free, and which of two is mu's.
+    """Find the linear layers by their shapes: names, nesting and order are free, and so is which of two gives mu.
 
     Args:
-        other: a VAE of OTHER_SIZES. A wrong number that both have is not made from the sizes.
+        other: a VAE of OTHER_SIZES. A wrong number that occurs in both was not computed from the sizes.
     """
     layers, of_other = ([module for module in vae.modules() if isinstance(module, nn.Linear)] for vae in (model, other))
     found, others = ([(layer.in_features, layer.out_features) for layer in some] for some in (layers, of_other))
@@ -58,21 +47,27 @@ def find_layers(model, other):
                             for value in vars(model).values() if isinstance(value, (list, tuple)) for item in value)
         literal = len(found) == len(others) == len(LAYERS) and any(
             number == in_other for one, two in zip(found, others) for number, in_other in zip(one, two))
-        fail(f"The linear layers of {SIZES}", *(", ".join(f"{before} -> {after}" for before, after in shapes) or "none"
-                                                for shapes in (LAYERS, found)), [
-            ("PyTorch does not see layers in a plain list, and no optimizer would train them; make each an attribute "
-             "of self, or use nn.ModuleList", in_plain_list),
-            ("mu and logvar share one layer, or one of them has none: each needs its own",
-             sorted(found) == sorted(set(LAYERS))),
-            ("mu and logvar come out of one layer, each needs its own", len(found) == 4 and (HIDDEN, 2 * L) in found),
-            ("a hidden layer is missing", len(found) == 4 and ((PIXELS, L) in found or (L, PIXELS) in found)),
-            ("an image has C*H*W numbers, the pixels of all its channels", (H * W, HIDDEN) in found),
-            ("a size is written as a number, where one given to VAE(...) belongs", literal),
-            ("there is a layer too many", len(found) > len(LAYERS)),
-        ], "the lines in the gap of VAE.__init__")
+        fail(what=f"The linear layers of {SIZES}", expected=shapes_in_words(LAYERS), got=shapes_in_words(found),
+             hints=[
+                 When("PyTorch does not see layers in a plain list, and no optimizer would train them; make each an "
+                      "attribute of self, or use nn.ModuleList", in_plain_list),
+                 When("mu and logvar share one layer, or one of them has none: each needs its own",
+                      sorted(found) == sorted(set(LAYERS))),
+                 When("one layer gives both mu and logvar; each needs its own",
+                      len(found) == 4 and (HIDDEN, 2 * L) in found),
+                 When("a hidden layer is missing", len(found) == 4 and ((PIXELS, L) in found or (L, PIXELS) in found)),
+                 When("an image has C*H*W numbers, the pixels of all its channels", (H * W, HIDDEN) in found),
+                 When("a size is written as a number: use the sizes given to VAE(...)", literal),
+                 When("there are too many layers", len(found) > len(LAYERS)),
+             ], read="the lines in the gap of VAE.__init__")
     if any(layer.bias is None for layer in layers):
-        fail(f"The linear layers of {SIZES}", "a bias in each", "a layer without", [("bias=False is set", True)])
+        fail(what=f"The linear layers of {SIZES}", expected="a bias in each", got="a layer without a bias",
+             hints=[When("bias=False is set", True)])
     return sorted(layers, key=lambda layer: LAYERS.index((layer.in_features, layer.out_features)))
+
+
+def shapes_in_words(shapes):
+    return ", ".join(f"{before} -> {after}" for before, after in shapes) or "none"
 
 
 def weights_of(layers):
@@ -98,7 +93,7 @@ def decode(z, seed):
 
 
 def reparameterize(mu, logvar, seed, training=True):
-    """Two samples, one after the other."""
+    """Draw two samples, one after the other."""
     model = new_model(seed)[0].train(training)
     return [model.reparameterize(torch.tensor(mu), torch.tensor(logvar)) for _ in range(2)]
 
@@ -111,9 +106,9 @@ def reparameterize_gradients(mu, logvar, factors, seed):
 
 
 def forward(images, known_z, seed, training=True):
-    """What forward gives, and what encode and decode give, of a model whose decoder writes z into the first L pixels.
+    """Return the results of forward, encode and decode of a model whose decoder writes z into the first L pixels.
 
-    Its hidden layer holds z and -z, and z = relu(z) - relu(-z): pixel i is sigmoid(z[i] / 20).
+    Its hidden layer holds z and -z, and z = relu(z) - relu(-z), so pixel i is sigmoid(z[i] / 20).
     """
     model, layers = new_model(seed, scale=0.2)
     with torch.no_grad():
@@ -129,7 +124,7 @@ def forward(images, known_z, seed, training=True):
 
 
 def layers_reached(images, seed):
-    """For mu, logvar and the decoded image, which of the five layers its gradient reaches."""
+    """Return for mu, logvar and the decoded image which of the five layers its gradient reaches."""
     model, layers = new_model(seed)
     images = torch.tensor(images)
     mu, logvar = model.encode(images)
@@ -173,32 +168,68 @@ OTHER_ACTIVATIONS = [
 ]
 
 
+def right_encoding(images, hidden, for_mu, for_logvar, activation=relu):
+    units = activation(linear(hidden, images.reshape(B, PIXELS)))
+    return np.array([linear(for_mu, units), linear(for_logvar, units)])
+
+
+def mistakes_of_encode(images, *layers):
+    """Return pairs of a known mistake, and the mu and logvar that it gives."""
+    mu, logvar = right_encoding(images, *layers)
+    mistakes = [(f"expected a ReLU in the encoder's hidden layer, but there is {name}",
+                 right_encoding(images, *layers, activation=activation)) for name, activation in OTHER_ACTIVATIONS]
+    for name, function in (("ReLU", relu), ("softplus", softplus), ("sigmoid", sigmoid), ("tanh", np.tanh)):
+        mistakes += [
+            (f"there is a {name} on logvar, which may be any number", [mu, function(logvar)]),
+            (f"there is a {name} on mu, which may be any number", [function(mu), logvar]),
+            (f"there is a {name} on mu and on logvar, which may be any number", [function(mu), function(logvar)]),
+        ]
+    return mistakes + [
+        ("this is the variance, but the layer gives logvar", [mu, np.exp(logvar)]),
+        ("this is the standard deviation, but the layer gives logvar", [mu, np.exp(logvar / 2)]),
+        ("the image is transposed before it is flattened", right_encoding(images.transpose(0, 1, 3, 2), *layers)),
+        ("the channels are moved last before the image is flattened",
+         right_encoding(images.transpose(0, 2, 3, 1), *layers)),
+    ]
+
+
 def z_in_pixels(images):
-    """The z that the decoder of `forward` has written into the images."""
+    """Read the z that the decoder of `forward` has written into the images."""
     pixels = images.reshape(len(images), PIXELS)[:, :L].astype(np.float64)
     with np.errstate(all="ignore"):
         return 20 * np.log(pixels / (1 - pixels))
 
 
 def run_forward(call, **inputs):
-    """The z that forward decodes, and mu and logvar, which must be those of encode."""
+    """Return the z that forward decodes, and its mu and logvar, which must equal those of encode."""
     known_z = random_latents()
-    got = call(forward, images=random_images(DRAWS), known_z=known_z, seed=fresh(), **inputs)
-    encoded_mu, encoded_logvar = unpack(got["encode"], "VAE.encode", mu=(DRAWS, L), logvar=(DRAWS, L))
-    images, = unpack([got["decode"]], "VAE.decode", images=(B, C, H, W))
-    assert_close(z_in_pixels(images), known_z, "The z that is read off an image from VAE.decode", rtol=1e-3, atol=1e-3,
-                 read="what the test of VAE.decode says: VAE.forward can only be judged once that is right")
-    decoded, mu, logvar = unpack(got["forward"], "VAE.forward",
-                                 decoded=(DRAWS, C, H, W), mu=(DRAWS, L), logvar=(DRAWS, L))
+    got = call(forward, images=random_images(SAMPLES), known_z=known_z, seed=fresh(), **inputs)
+    encoded_mu, encoded_logvar = unpack(got=got["encode"], function="VAE.encode",
+                                        shapes={"mu": (SAMPLES, L), "logvar": (SAMPLES, L)})
+    images, = unpack(got=[got["decode"]], function="VAE.decode", shapes={"images": (B, C, H, W)})
+    assert_close(what="The z read from an image of VAE.decode", got=z_in_pixels(images), expected=known_z,
+                 rtol=1e-3, atol=1e-3,
+                 read="the message of the test of VAE.decode; VAE.forward can only be tested once decode is right")
+    decoded, mu, logvar = unpack(
+        got=got["forward"], function="VAE.forward",
+        shapes={"decoded": (SAMPLES, C, H, W), "mu": (SAMPLES, L), "logvar": (SAMPLES, L)})
     z, sigma = z_in_pixels(decoded), np.exp(encoded_logvar / 2)
     is_z, sampled = close(mu, z, rtol=1e-3, atol=1e-3), is_normal((mu - encoded_mu) / sigma)
-    assert_close(mu, encoded_mu, "The second result of VAE.forward, which is encode's mu", [
-        ("it is logvar", encoded_logvar),
-        ("it is the sample z, or mu was changed in place (+=)", is_z and sampled),
-    ], read="the docstring of VAE.forward")
-    assert_close(logvar, encoded_logvar, "The third result of VAE.forward, which is encode's logvar", [
-        ("it is the standard deviation", sigma), ("it is the variance", sigma ** 2), ("it is mu", encoded_mu),
-    ], read="the docstring of VAE.forward")
+    read = "the docstring of VAE.forward"
+    assert_close(
+        what="The second result of VAE.forward, which is encode's mu", got=mu, expected=encoded_mu, read=read,
+        hints=[
+            Gives("this is logvar", encoded_logvar),
+            When("this is the sample z, or mu was changed in place (+=)", is_z and sampled),
+        ])
+    assert_close(
+        what="The third result of VAE.forward, which is encode's logvar", got=logvar, expected=encoded_logvar,
+        read=read,
+        hints=[
+            Gives("this is the standard deviation", sigma),
+            Gives("this is the variance", sigma ** 2),
+            Gives("this is mu", encoded_mu),
+        ])
     return z, np.asarray(mu, dtype=np.float64), np.asarray(logvar, dtype=np.float64)
 
 
@@ -206,11 +237,12 @@ def run_forward(call, **inputs):
 
 @task("1.1")
 def test_layers(call):
-    """There are five linear layers, each with a bias, and nothing else to train: 158,388 parameters by default."""
+    """There are five linear layers, each with a bias, and no other parameters: 158,388 numbers by default."""
     got = call(count_parameters, seed=fresh())
-    assert_close(got, 158388, "The number of parameters of VAE()", [
-        ("there is something to train besides the five linear layers", bool(np.all(np.greater(got, 158388))))],
-                 rtol=0, atol=0, read="the gap of VAE.__init__")
+    assert_close(
+        what="The number of parameters of VAE()", got=got, expected=158388, rtol=0, atol=0,
+        read="the gap of VAE.__init__",
+        hints=[When("there are parameters besides the five linear layers", np.all(np.greater(got, 158388)))])
 
 
 @task("1.1")
@@ -218,143 +250,139 @@ def test_encode(call):
     """The flattened image goes through a linear layer and a ReLU, and then through one layer each to mu and logvar."""
     images = random_images()
     got = call(encode, images=images, seed=fresh())
-    parts = unpack(got["result"], "VAE.encode", mu=(B, L), logvar=(B, L))
-    again = unpack(got["again"], "VAE.encode", mu=(B, L), logvar=(B, L))
+    shapes = {"mu": (B, L), "logvar": (B, L)}
+    parts = unpack(got=got["result"], function="VAE.encode", shapes=shapes)
+    again = unpack(got=got["again"], function="VAE.encode", shapes=shapes)
     if np.isfinite([parts, again]).all() and not close(parts, again):
-        fail("mu and logvar from VAE.encode, of the same images in two calls", "the same", "different numbers", [
-            ("there is something random in encode, dropout or noise: only reparameterize draws", True)], READ_ENCODE)
+        fail(what="mu and logvar from VAE.encode, for the same images in two calls", expected="equal numbers",
+             got="different numbers", read=READ_ENCODE,
+             hints=[When("encode contains dropout or random noise: only reparameterize may be random", True)])
     if close(*parts):
-        fail("mu and logvar from VAE.encode", "what two layers give", "the same numbers twice", [
-            ("logvar is equal to mu, but each comes from a layer of its own", True)], READ_ENCODE)
-    hidden, *last_two = got["layers"][:3]
+        fail(what="mu and logvar from VAE.encode", expected="the results of two different layers",
+             got="the same numbers twice", read=READ_ENCODE,
+             hints=[When("logvar equals mu, but each needs its own layer", True)])
     images = images.astype(np.float64)
-    before = linear(hidden, images.reshape(B, PIXELS))
-    hints, ways = [], []
-    for for_mu, for_logvar in (last_two, last_two[::-1]):  # the test cannot know which of the two is mu's
-        def outputs(hidden_units):
-            return np.array([linear(for_mu, hidden_units), linear(for_logvar, hidden_units)])
-
-        right_mu, right_logvar = outputs(relu(before))
-        ways.append([right_mu, right_logvar])
-        hints += [(f"the encoder's hidden layer has {name}, where a ReLU belongs", outputs(activation(before)))
-                  for name, activation in OTHER_ACTIVATIONS]
-        for name, function in (("ReLU", relu), ("softplus", softplus), ("sigmoid", sigmoid), ("tanh", np.tanh)):
-            hints += [(f"there is a {name} on {which}, which may be any number", given) for which, given in (
-                ("logvar", [right_mu, function(right_logvar)]), ("mu", [function(right_mu), right_logvar]),
-                ("mu and on logvar", [function(right_mu), function(right_logvar)]))]
-        hints += [
-            ("this is the variance, not logvar, which is what the layer gives", [right_mu, np.exp(right_logvar)]),
-            ("this is the standard deviation, not logvar, which is what the layer gives",
-             [right_mu, np.exp(right_logvar / 2)]),
-            ("the image is transposed before it is flattened",
-             outputs(relu(linear(hidden, images.transpose(0, 1, 3, 2).reshape(B, PIXELS))))),
-            ("the channels are moved last before the image is flattened",
-             outputs(relu(linear(hidden, images.transpose(0, 2, 3, 1).reshape(B, PIXELS))))),
-        ]
-    nearest = min(ways, key=lambda way: np.abs(np.subtract(way, parts)).sum())
-    hints = [(mistake, close(parts, given)) for mistake, given in hints]
-    for name, part, expected in zip(("mu", "logvar"), parts, nearest):
-        assert_close(part, expected, f"{name} from VAE.encode", hints, read=READ_ENCODE)
+    hidden, first, second = got["layers"][:3]
+    ways = [(first, second), (second, first)]           # the test cannot know which of the two layers gives mu
+    expected = [right_encoding(images, hidden, *way) for way in ways]
+    nearest = min(expected, key=lambda way: np.abs(np.subtract(way, parts)).sum())
+    hints = [When(mistake, close(parts, given)) for way in ways
+             for mistake, given in mistakes_of_encode(images, hidden, *way)]
+    for name, part, right in zip(("mu", "logvar"), parts, nearest):
+        assert_close(what=f"{name} from VAE.encode", got=part, expected=right, hints=hints, read=READ_ENCODE)
 
 
 @task("1.1")
 def test_reparameterize_draws_normal_numbers(call):
-    """In training mode z is normal with mean mu and variance exp(logvar), of each latent its own."""
+    """In training mode z is normal, and each latent has its own mean mu and variance exp(logvar)."""
     rng = np.random.default_rng(fresh())
     mu, logvar = rng.permutation(np.linspace(-2, 2, L)), rng.permutation(np.linspace(-3, 2, L))
-    rows = np.ones((DRAWS, 1), dtype=np.float32)
+    rows = np.ones((SAMPLES, 1), dtype=np.float32)
     got = call(reparameterize, mu=rows * mu.astype("f"), logvar=rows * logvar.astype("f"), seed=fresh())
-    z, again = (unpack([part], "VAE.reparameterize", z=(DRAWS, L))[0].astype(np.float64) for part in got)
+    z, again = (unpack(got=[part], function="VAE.reparameterize", shapes={"z": (SAMPLES, L)})[0].astype(np.float64)
+                for part in got)
     sigma = np.sqrt(np.exp(logvar))
     read = "the docstring of VAE.reparameterize"
 
-    of_draws = f"of {DRAWS} samples z of each latent"
+    of_samples = f"of {SAMPLES} samples z of each latent"
     epsilon, one_row = (z - mu) / sigma, np.ptp(z, axis=0).max() < 1e-3
     mean_is_logvar = np.abs(z.mean(0) - logvar).max() < 0.13
-    # relative standard error of a standard deviation: 1 / sqrt(2 * DRAWS) = 0.005
-    assert_close(z.std(0), sigma, f"The standard deviations {of_draws}", [
-        ("there is no sampling in training mode: self.training is True then", close(z, rows * mu)),
-        ("z is the same for each image and in each call: is epsilon drawn?", one_row and close(z, again)),
-        ("one noise vector serves the whole batch, epsilon needs the shape of mu", one_row),
-        ("this is the variance, where the standard deviation belongs", np.exp(logvar)),
-        ("logvar itself is taken for the standard deviation", np.abs(logvar)),
-        ("logvar / 2 is taken for the standard deviation, without exp", np.abs(logvar) / 2),
-        ("this is exp(-logvar / 2), the sign is wrong", 1 / sigma),
-        ("this is the square of the variance", np.exp(2 * logvar)),
-        ("the noise has the standard deviation 1: logvar does not scale it", np.ones(L)),
-        ("mu and logvar are swapped in reparameterize",
-         mean_is_logvar and close(z.std(0), np.exp(mu / 2), rtol=0.035, atol=0)),
-        ("the noise is uniform from 0 to 1 (torch.rand), it must be standard normal", is_uniform(epsilon, 0, 1)),
-        ("the noise is uniform from -1 to 1, it must be standard normal", is_uniform(epsilon, -1, 1)),
-        (NAN, np.array_equal(np.isnan(z), np.broadcast_to(logvar < 0, z.shape))),
-    ], rtol=0.035, atol=0, read=read)
-    # standard error of a mean: at most e / sqrt(DRAWS) = 0.019
-    assert_close(z.mean(0), mu, f"The means {of_draws}", [
-        ("mu is missing in z = mu + sigma * epsilon", np.zeros(L)),
-    ], rtol=0, atol=0.13, read=read)
-    # standard error of the fourth moment: sqrt(96 / DRAWS) = 0.07
-    assert_close((epsilon ** 4).mean(0), 3 * np.ones(L), "The fourth moments of epsilon = (z - mu) / sigma", [
-        ("the noise is uniform, it must be standard normal", is_uniform(epsilon, -3 ** 0.5, 3 ** 0.5)),
-        ("the noise is only -1 or 1, it must be standard normal", np.abs(np.abs(epsilon) - 1).max() < 1e-3),
-    ], rtol=0, atol=0.7, read=read)
+    # relative standard error of a standard deviation: 1 / sqrt(2 * SAMPLES) = 0.005
+    assert_close(
+        what=f"The standard deviations {of_samples}", got=z.std(0), expected=sigma, rtol=0.035, atol=0, read=read,
+        hints=[
+            When("nothing is sampled in training mode, when self.training is True", close(z, rows * mu)),
+            When("z is the same for every image and in every call: is epsilon drawn?", one_row and close(z, again)),
+            When("the whole batch gets the same noise vector: epsilon needs the shape of mu", one_row),
+            Gives("this is the variance instead of the standard deviation", np.exp(logvar)),
+            Gives("logvar itself is used as the standard deviation", np.abs(logvar)),
+            Gives("logvar / 2 is used as the standard deviation, without exp", np.abs(logvar) / 2),
+            Gives("this is exp(-logvar / 2): the sign is wrong", 1 / sigma),
+            Gives("this is the square of the variance", np.exp(2 * logvar)),
+            Gives("the noise has standard deviation 1: logvar does not scale it", np.ones(L)),
+            When("mu and logvar are swapped in reparameterize",
+                 mean_is_logvar and close(z.std(0), np.exp(mu / 2), rtol=0.035, atol=0)),
+            When("the noise is uniform from 0 to 1 (torch.rand) instead of standard normal",
+                 is_uniform(epsilon, 0, 1)),
+            When("the noise is uniform from -1 to 1 instead of standard normal", is_uniform(epsilon, -1, 1)),
+            When(NAN, np.array_equal(np.isnan(z), np.broadcast_to(logvar < 0, z.shape))),
+        ])
+    # standard error of a mean: at most e / sqrt(SAMPLES) = 0.019
+    assert_close(what=f"The means {of_samples}", got=z.mean(0), expected=mu, rtol=0, atol=0.13, read=read,
+                 hints=[Gives("mu is missing in z = mu + sigma * epsilon", np.zeros(L))])
+    # standard error of the fourth moment: sqrt(96 / SAMPLES) = 0.07
+    assert_close(
+        what="The fourth moments of epsilon = (z - mu) / sigma", got=(epsilon ** 4).mean(0), expected=3 * np.ones(L),
+        rtol=0, atol=0.7, read=read,
+        hints=[
+            When("the noise is uniform instead of standard normal", is_uniform(epsilon, -3 ** 0.5, 3 ** 0.5)),
+            When("the noise is only -1 or 1 instead of standard normal", np.abs(np.abs(epsilon) - 1).max() < 1e-3),
+        ])
 
 
 @task("1.1")
 def test_noise_is_fresh_everywhere(call):
-    """Each image, each latent and each call gets noise of its own."""
+    """Every image, every latent and every call gets its own noise."""
     rng = np.random.default_rng(fresh())
-    mu, logvar = (np.full((DRAWS, L), number, dtype=np.float32) for number in rng.uniform(0.5, 1.5, 2))
+    mu, logvar = (np.full((SAMPLES, L), number, dtype=np.float32) for number in rng.uniform(0.5, 1.5, 2))
     got = call(reparameterize, mu=mu, logvar=logvar, seed=fresh())
-    read = "the gap of VAE.reparameterize: a number for each image and each latent"
-    z = [unpack([part], "VAE.reparameterize", z=(DRAWS, L))[0] for part in got]
+    read = "the gap of VAE.reparameterize: one number for each image and each latent"
+    z = [unpack(got=[part], function="VAE.reparameterize", shapes={"z": (SAMPLES, L)})[0] for part in got]
     first, second = np.asarray(z, dtype=np.float64)
-    same = [(mistake, np.abs(differences).max() < 1e-3) for mistake, differences in (
-        ("there is no sampling in training mode", first - mu),
-        ("the noise is the same each time, or nothing is drawn: draw epsilon in each call, without a seed",
+    constant = [When(mistake, np.abs(differences).max() < 1e-3) for mistake, differences in (
+        ("nothing is sampled in training mode", first - mu),
+        ("the noise is the same in every call, or nothing is drawn: draw epsilon in every call, without a seed",
          first - second),
-        ("one noise vector serves the whole batch, epsilon needs the shape of mu", np.ptp(first, axis=0)),
-        ("one number serves all latents of an image, epsilon needs the shape of mu", np.ptp(first, axis=1)))]
-    if any(recognised for _, recognised in same):
-        fail("z of equal mu and logvar", "random and independent", "the same numbers again and again", same, read)
+        ("the whole batch gets the same noise vector: epsilon needs the shape of mu", np.ptp(first, axis=0)),
+        ("all latents of an image get the same number: epsilon needs the shape of mu", np.ptp(first, axis=1)))]
+    if any(hint.shown for hint in constant):
+        fail(what="z for equal mu and logvar", expected="random and independent numbers",
+             got="the same numbers again and again", hints=constant, read=read)
     if not np.isfinite(z).all():
-        fail("z of equal mu and logvar", "finite numbers", "others", read=read)
-    first, second = np.array(z) + rng.normal(0, 1e-6, np.shape(z))      # equal numbers are on either side of a median
-    one, two, half = (first > np.median(first, axis=0)), (second > np.median(second, axis=0)), DRAWS // 2
+        fail(what="z for equal mu and logvar", expected="finite numbers", got="infinite numbers or NaN", read=read)
+    first, second = np.array(z) + rng.normal(0, 1e-6, np.shape(z))      # breaks ties with the median
+    one, two, half = (first > np.median(first, axis=0)), (second > np.median(second, axis=0)), SAMPLES // 2
     for name, these, those in (
             ("two latents of an image", one[:, :-1], one[:, 1:]), ("two calls", one, two),
             ("an image and the next", one[:-1], one[1:]), ("the halves of a batch", one[:half], one[half:])):
         # standard error of a share: at most 0.5 / sqrt(half) = 0.005
         share = (these == those).mean(0)
-        assert_close(share, np.full(len(share), 0.5), f"How often {name} have z on the same side of its median",
-                     [("the noise of the two is not independent", True)], rtol=0, atol=0.035, read=read)
+        assert_close(what=f"How often z of {name} lies on the same side of its median", got=share,
+                     expected=np.full(len(share), 0.5), rtol=0, atol=0.035, read=read,
+                     hints=[When("the noise of the two is not independent", True)])
 
 
 @task("1.1")
 def test_gradients_pass_through_the_sample(call):
-    """z = mu + sigma * epsilon has the derivative 1 with respect to mu, sigma * epsilon / 2 with respect to logvar."""
+    """The derivative of z = mu + sigma * epsilon is 1 for mu and sigma * epsilon / 2 for logvar."""
     mu, logvar, factors = random_latents(), random_latents(), random_latents()
     got = call(reparameterize_gradients, mu=mu, logvar=logvar, factors=factors, seed=fresh())
     for_mu, for_logvar = got["gradients"]
-    z, = unpack([got["z"]], "VAE.reparameterize", z=(B, L))
+    z, = unpack(got=[got["z"]], function="VAE.reparameterize", shapes={"z": (B, L)})
     deviation = z.astype(np.float64) - mu
     read = "the docstring of VAE.reparameterize"
-    assert_close(for_mu, factors, "The gradient of mu through z (the derivative is 1)", [
-        ("no gradient reaches mu or logvar: sample(), detach(), no_grad and torch.normal(mu, sigma) let none through",
-         not for_mu.any() and not for_logvar.any()),
-        ("no gradient reaches mu: it is detached, rounded or not used", not for_mu.any()),
-        ("mu and logvar are swapped in reparameterize", factors * (z - logvar) / 2),
-    ], read=read)
-    expected = factors * deviation / 2
-    assert_close(for_logvar, expected, "The gradient of logvar through z (the derivative is (z - mu) / 2)", [
-        ("no gradient reaches logvar: the standard deviation is detached, rounded or not made of it",
-         not for_logvar.any()),
-        ("the derivative is that of exp(logvar), the variance", factors * deviation),
-        ("the derivative is that of exp(-logvar / 2), the sign is wrong", -factors * deviation / 2),
-        ("the derivative is that of logvar itself, without exp", factors * deviation / logvar),
-        (NAN, np.array_equal(np.isnan(z), logvar < 0)),
-    ], rtol=1e-3, read=read)
+    assert_close(
+        what="The gradient of mu through z (the derivative is 1)", got=for_mu, expected=factors, read=read,
+        hints=[
+            When("no gradient reaches mu or logvar: sample(), detach(), no_grad and torch.normal(mu, sigma) stop it",
+                 not for_mu.any() and not for_logvar.any()),
+            When("no gradient reaches mu: it is detached, rounded or not used", not for_mu.any()),
+            Gives("mu and logvar are swapped in reparameterize", factors * (z - logvar) / 2),
+        ])
+    assert_close(
+        what="The gradient of logvar through z (the derivative is (z - mu) / 2)",
+        got=for_logvar, expected=factors * deviation / 2, rtol=1e-3, read=read,
+        hints=[
+            When("no gradient reaches logvar: the standard deviation is detached, rounded or not computed from it",
+                 not for_logvar.any()),
+            Gives("this is the derivative of exp(logvar), the variance", factors * deviation),
+            Gives("this is the derivative of exp(-logvar / 2): the sign is wrong", -factors * deviation / 2),
+            Gives("this is the derivative of logvar itself, without exp", factors * deviation / logvar),
+            When(NAN, np.array_equal(np.isnan(z), logvar < 0)),
+        ])
     if not deviation.any():
-        fail("z in training mode", "a sample", "mu", [("there is no sampling in training mode", True)], read)
+        fail(what="z in training mode", expected="a sample", got="mu", read=read,
+             hints=[When("nothing is sampled in training mode", True)])
 
 
 @task("1.1")
@@ -363,13 +391,16 @@ def test_reparameterize_gives_mu_in_evaluation_mode(call):
     mu, logvar = random_latents(), random_latents()
     z, again = call(reparameterize, mu=mu, logvar=logvar, seed=fresh(), training=False)
     in_training_mode = call(reparameterize, mu=mu, logvar=logvar, seed=fresh())[0]
-    drawn = (isinstance(z, np.ndarray) and np.shape(z) == np.shape(again) and np.isfinite(z).all()
-             and not close(z, again))
-    assert_close(z, mu, "z in evaluation mode, which is mu", [
-        ("the two modes are swapped: self.training is True in training mode", drawn and close(in_training_mode, mu)),
-        ("logvar is returned", logvar),
-        ("a sample is drawn in evaluation mode too: self.training tells the mode, self.train is a method", drawn),
-    ], read="the docstring of VAE.reparameterize")
+    random = (isinstance(z, np.ndarray) and np.shape(z) == np.shape(again) and np.isfinite(z).all()
+              and not close(z, again))
+    assert_close(
+        what="z in evaluation mode, which is mu", got=z, expected=mu, read="the docstring of VAE.reparameterize",
+        hints=[
+            When("the two modes are swapped: self.training is True in training mode",
+                 random and close(in_training_mode, mu)),
+            Gives("logvar is returned", logvar),
+            When("z is sampled in evaluation mode too: check self.training (self.train is a method)", random),
+        ])
 
 
 @task("1.1")
@@ -383,72 +414,79 @@ def test_decode(call):
     flat, shape = sigmoid(logits), (B, C, H, W)
     expected = flat.reshape(shape)
     images, read = got["images"], "the docstring of VAE.decode and its gap"
-    assert_close(images, expected, "The images from VAE.decode", [
-        (f"the decoder's hidden layer has {name}, where a ReLU belongs",
-         sigmoid(linear(output, function(before))).reshape(shape))
-        for name, function in OTHER_ACTIVATIONS
-    ] + [
-        (f"there is {name} on the output, where a sigmoid belongs", function(logits).reshape(shape))
-        for name, function in OTHER_ACTIVATIONS if name != "a sigmoid"
-    ] + [
-        ("there is a ReLU on the output, where a sigmoid belongs", relu(logits).reshape(shape)),
-        ("there is a ReLU before the sigmoid of the output", sigmoid(relu(logits)).reshape(shape)),
-        ("there are two sigmoids on the output", sigmoid(expected)),
-        ("there is neither ReLU nor sigmoid", linear(output, before).reshape(shape)),
-        ("the images are transposed, their shape must be B,C,H,W", flat.reshape(B, C, W, H)),
-        ("the images are transposed, rows have become columns", flat.reshape(B, C, W, H).transpose(0, 1, 3, 2)),
-        ("the images are still flat, they must have the shape B,C,H,W", flat),
-        ("these are the right pixels in wrong places: reshape the outputs to B,C,H,W as they are",
-         same_numbers(images, flat)),
-    ], read=read)
-    assert_close(got["one image"], expected[:1], "VAE.decode of a batch of one image", read=read)
+    hints = [Gives(f"expected a ReLU in the decoder's hidden layer, but there is {name}",
+                   sigmoid(linear(output, function(before))).reshape(shape)) for name, function in OTHER_ACTIVATIONS]
+    hints += [Gives(f"expected a sigmoid on the output, but there is {name}", function(logits).reshape(shape))
+              for name, function in OTHER_ACTIVATIONS if name != "a sigmoid"]
+    hints += [
+        Gives("expected a sigmoid on the output, but there is a ReLU", relu(logits).reshape(shape)),
+        Gives("there is a ReLU before the sigmoid of the output", sigmoid(relu(logits)).reshape(shape)),
+        Gives("there are two sigmoids on the output", sigmoid(expected)),
+        Gives("both the ReLU and the sigmoid are missing", linear(output, before).reshape(shape)),
+        Gives("the images are transposed: their shape must be B,C,H,W", flat.reshape(B, C, W, H)),
+        Gives("the images are transposed: rows have become columns",
+              flat.reshape(B, C, W, H).transpose(0, 1, 3, 2)),
+        Gives("the images are still flat: reshape them to B,C,H,W", flat),
+        When("the pixels are right but in the wrong places: reshape the outputs directly to B,C,H,W",
+             same_numbers(images, flat)),
+    ]
+    assert_close(what="The images from VAE.decode", got=images, expected=expected, hints=hints, read=read)
+    assert_close(what="VAE.decode of a batch of one image", got=got["one image"], expected=expected[:1], read=read)
 
 
 @task("1.1")
 def test_gradients_reach_the_layers(call):
-    """The gradient of mu and of logvar reaches the encoder, that of the decoded image all five layers."""
+    """The gradients of mu and logvar reach the encoder; the gradient of the decoded image reaches all five layers."""
     for_mu, for_logvar, for_decoded = call(layers_reached, images=random_images(), seed=fresh())
     for name, reached in (("mu", for_mu), ("logvar", for_logvar)):
         if not (reached[0] and (reached[1] or reached[2])):
-            fail(f"The layers that the gradient of {name} reaches", "the encoder's hidden layer and the one after it",
-                 "none" if not any(reached) else "one of the two alone",
-                 [(f"{name} is detached{ROUNDED}", not any(reached)),
-                  (f"the hidden layer of {name} is detached{ROUNDED}", not reached[0])],
-                 "the gap of VAE.encode: detach(), no_grad, item() and numpy() let no gradient through")
+            fail(what=f"The layers that the gradient of {name} reaches",
+                 expected="the encoder's hidden layer and the one after it",
+                 got="only one of the two" if any(reached) else "none",
+                 hints=[
+                     When(f"{name} is detached{ROUNDED}", not any(reached)),
+                     When(f"the hidden layer of {name} is detached{ROUNDED}", not reached[0]),
+                 ], read="the gap of VAE.encode; detach(), no_grad, item() and numpy() stop the gradient")
     if not all(for_decoded):
-        fail("The layers that the gradient of forward's image reaches, in training mode", "all five",
-             f"{sum(for_decoded)} of them", [
-                 (f"the decoded image is detached{ROUNDED}, or all its pixels are 0 or 1", not any(for_decoded)),
-                 (f"the sample is not made of mu and logvar, or is detached{ROUNDED}",
-                  for_decoded == [False] * 3 + [True] * 2),
-                 (f"mu or logvar has no part in the sample, or is detached{ROUNDED}",
-                  sum(for_decoded) == 4 and for_decoded[1] != for_decoded[2]),
-             ], "the docstring of VAE.reparameterize")
+        fail(what="The layers that the gradient of forward's image reaches, in training mode", expected="all five",
+             got=f"{sum(for_decoded)} of them",
+             hints=[
+                 When(f"the decoded image is detached{ROUNDED}, or all its pixels are 0 or 1", not any(for_decoded)),
+                 When(f"the sample is not computed from mu and logvar, or is detached{ROUNDED}",
+                      for_decoded == [False] * 3 + [True] * 2),
+                 When(f"the sample does not depend on mu or logvar, or one of them is detached{ROUNDED}",
+                      sum(for_decoded) == 4 and for_decoded[1] != for_decoded[2]),
+             ], read="the docstring of VAE.reparameterize")
 
 
 @task("1.1")
 def test_forward_while_training(call):
-    """In training mode forward decodes a sample z of N(mu, sigma²); encode's mu and logvar come with the image."""
+    """In training mode forward decodes a sample z of N(mu, sigma²), and returns encode's mu and logvar."""
     z, mu, logvar = run_forward(call)
     read = "the docstrings of VAE.forward and VAE.reparameterize"
     epsilon = (z - mu) / np.exp(logvar / 2)
     if np.abs(epsilon).max() < 0.01:
-        fail("What VAE.forward decodes in training mode", "a sample of N(mu, sigma²)", "mu",
-             [("forward decodes mu, no latent is drawn: reparameterize draws it", True)], read)
-    # standard errors: 1 / sqrt(DRAWS) = 0.007, and 1 / sqrt(2 * DRAWS) = 0.005
-    what = "of epsilon = (z - mu) / sigma, with the z that VAE.forward decodes"
-    assert_close(epsilon.mean(0), np.zeros(L), f"The mean {what}", rtol=0, atol=0.05, read=read)
-    assert_close(epsilon.std(0), np.ones(L), f"The standard deviation {what}", rtol=0, atol=0.035, read=read)
+        fail(what="What VAE.forward decodes in training mode", expected="a sample of N(mu, sigma²)", got="mu",
+             hints=[When("forward decodes mu without sampling: call reparameterize", True)], read=read)
+    # standard errors: 1 / sqrt(SAMPLES) = 0.007, and 1 / sqrt(2 * SAMPLES) = 0.005
+    of_epsilon = "of epsilon = (z - mu) / sigma, with the z that VAE.forward decodes"
+    assert_close(what=f"The mean {of_epsilon}", got=epsilon.mean(0), expected=np.zeros(L),
+                 rtol=0, atol=0.05, read=read)
+    assert_close(what=f"The standard deviation {of_epsilon}", got=epsilon.std(0), expected=np.ones(L),
+                 rtol=0, atol=0.035, read=read)
 
 
 @task("1.1")
 def test_forward_in_evaluation_mode(call):
     """In evaluation mode forward decodes mu."""
     z, mu, logvar = run_forward(call, training=False)
-    assert_close(z, mu, "The z that VAE.forward decodes in evaluation mode, which is mu", [
-        ("it is logvar", logvar),
-        ("a sample is drawn in evaluation mode too", is_normal((z - mu) / np.exp(logvar / 2))),
-    ], rtol=1e-3, atol=1e-3, read="the docstrings of VAE.forward and VAE.reparameterize")
+    assert_close(
+        what="The z that VAE.forward decodes in evaluation mode, which is mu", got=z, expected=mu,
+        rtol=1e-3, atol=1e-3, read="the docstrings of VAE.forward and VAE.reparameterize",
+        hints=[
+            Gives("this is logvar", logvar),
+            When("z is sampled in evaluation mode too", is_normal((z - mu) / np.exp(logvar / 2))),
+        ])
 
 
 if __name__ == "__main__":

@@ -1,23 +1,24 @@
-"""The test of the tests: wrong and right submissions, and what the student tests say of each.
+"""The test of the tests: wrong and right submissions, and what the student tests must say about each.
 
-    python -m course.bank             prints a table; its exit status is 1 if a test is wrong about a submission
-    python -m course.bank --seeds 60  tries each right submission with as many random inputs
+    python -m course.bank              prints a table; the exit status is 1 if a test is wrong about a submission
+    python -m course.bank --seeds 60   tries each right submission with 60 random inputs
+    python -m course.bank 1.2          runs the cases of task 1.2
+    python -m course.bank 1.2 "words"  runs those whose title contains the words
 
-One plain text file per task, 1.1.txt and so on, holds its cases one after the other, like
+Each task has a plain text file, 1.1.txt and so on, with cases like
 
     === wrong: no ReLU in encode
-    says: the encoder's hidden layer has no activation
+    says: expected a ReLU in the encoder's hidden layer, but there is no activation
     --- VAE.encode
     hidden = self.encoder_hidden(x.flatten(start_dim=1))
     return self.encoder_mu(hidden), self.encoder_logvar(hidden)
 
-A case is `wrong` or `right` and has a title. Below `--- ` and the name of a gap (the function around it, as
-course/gaps.py names it) stands the code that goes into it; the other gaps stay as the reference has them. The lines
-`says: ` of a wrong case have words that must stand together in one message of the tests. What stands before the first
-case is a comment.
+A case is `wrong` or `right` and has a title. A line `--- ` names a gap (the function around it, see course/gaps.py); the
+lines below it are the code for that gap. The other gaps keep the reference solution. The `says: ` lines of a wrong case
+contain words that must occur together in one message of the tests. Anything before the first case is a comment.
 
-A wrong case is in order when a test of its task fails, a message of its task has the words, and no test of another task
-fails; a right one when all tests pass. The tests of other tasks run once for each case.
+A wrong case passes if a test of its task fails with a message that has the words, and no test of another task fails. A
+right case passes if all tests pass. The tests of other tasks run once for each case.
 """
 import re
 import textwrap
@@ -30,19 +31,23 @@ FOLDER = Path(__file__).resolve().parent
 class Case(NamedTuple):
     """A submission."""
     task: str                   # "1.1"
-    place: str                  # file and line of its title
+    place: str                  # file and line of the title
     title: str
     is_wrong: bool
     says: Tuple[str, ...]       # what a message must contain
-    gaps: Dict[str, str]        # code by name of the gap
+    gaps: Dict[str, str]        # code by gap name
 
 
 class BankError(ValueError):
-    """A case is not written as it must be; the message begins with file and line."""
+    """A case is malformed, or no case is selected; the message says where or why."""
 
 
 def read_cases(path: Path) -> List[Case]:
-    """The cases in a file that is named after its task."""
+    """Read the cases in a file named after its task.
+
+    Raises:
+        BankError: a case is malformed; the message begins with file and line.
+    """
     cases: List[Case] = []
     code: List[str] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -52,29 +57,29 @@ def read_cases(path: Path) -> List[Case]:
             code = []
             cases.append(Case(path.stem, place, title[2], title[1] == "wrong", (), {}))
         elif line.startswith("==="):
-            raise BankError(f"{place}: a case begins with `=== wrong: ` or `=== right: ` and a title")
+            raise BankError(f"{place}: a case must begin with `=== wrong: ` or `=== right: ` and a title")
         elif not cases:
             continue
         elif line.startswith("--- "):
             code = cases[-1].gaps.setdefault(line[4:].strip(), [])
             if code:
-                raise BankError(f"{place}: this gap stands twice in the case")
+                raise BankError(f"{place}: the case fills this gap twice")
         elif line.startswith("says: ") and not cases[-1].gaps:
             cases[-1] = cases[-1]._replace(says=cases[-1].says + (line[6:],))
         elif cases[-1].gaps:
             code.append(line)
         elif line.strip():
-            raise BankError(f"{place}: neither `says: ` nor `--- ` and the name of a gap")
+            raise BankError(f"{place}: expected `says: `, or `--- ` and the name of a gap")
     cases = [case._replace(gaps={name: textwrap.dedent("\n".join(lines)).strip("\n")
                                  for name, lines in case.gaps.items()}) for case in cases]
     for case in cases:
         if not case.gaps or not all(case.gaps.values()):
-            raise BankError(f"{case.place}: the case puts no code into a gap")
+            raise BankError(f"{case.place}: the case has no code for a gap")
         if case.is_wrong != bool(case.says):
-            raise BankError(f"{case.place}: a wrong case says what a message must contain, a right one does not")
+            raise BankError(f"{case.place}: a wrong case needs a `says: ` line, a right one must not have any")
     return cases
 
 
 def all_cases() -> List[Case]:
-    """The cases of all tasks."""
+    """Read the cases of all tasks."""
     return [case for path in sorted(FOLDER.glob("*.txt")) for case in read_cases(path)]

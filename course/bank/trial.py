@@ -1,7 +1,7 @@
-"""Try a case: put its code into a copy of the project, run the student tests there, judge what they say.
+"""Try a case: put its code into a copy of the project, run the student tests there, and judge their messages.
 
-Each case runs in a process of its own. Where the system can fork, that is cut off from a server that has imported torch
-already, which saves most of the time.
+Each case runs in its own process. Where the system can fork, that process is forked from a server that has already
+imported torch, which saves most of the time.
 """
 import gc
 import multiprocessing
@@ -19,20 +19,24 @@ from course.bank import BankError, Case
 from tests.scoring.report import NOT_ENDED, NOT_RUN, Results, read_report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TIMEOUT = 300  # seconds after which a case is given up
+TIMEOUT = 300  # give up on a case after this many seconds
 SEEDS_OF_WRONG = 3
 
 
 class Verdict(NamedTuple):
-    """What came of a case. flaw is why it is not in order, "" if it is."""
+    """The result of a case. problem says what is wrong with it, "" if nothing is."""
     case: Case
-    caught: bool  # a test of its task fails
-    named: bool  # and says what it must
-    flaw: str
+    caught: bool    # a test of its task fails
+    named: bool     # and its message contains the required words
+    problem: str
 
 
 def build(folder: Path, code: Dict[str, str], place: str = "") -> None:
-    """Write lib, tests and setup.cfg into a folder, with code in the gaps of these names. Raises BankError."""
+    """Write lib, tests and setup.cfg into a folder, with code in some gaps, by name.
+
+    Raises:
+        BankError: there is no gap of a name; the message begins with `place`.
+    """
     shutil.copytree(str(ROOT / "tests"), str(folder / "tests"), ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(str(ROOT / "setup.cfg"), str(folder))
     (folder / "lib").mkdir()
@@ -49,14 +53,14 @@ def build(folder: Path, code: Dict[str, str], place: str = "") -> None:
 
 
 def run_tests(folder: Path, seeds: Sequence[int], task: str = "") -> List[Results]:
-    """Run the student tests in a folder, in a process of their own, once with each seed; {} for one that does not end.
+    """Run the student tests in a folder in a new process, once with each seed; return {} for a run that did not end.
 
     Args:
-        task: all seeds but the first are for the test files of this task; all files if it is "".
+        task: run all test files with the first seed, but only those of this task with the others; "" for all files.
     """
     with_fork = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if with_fork else "spawn")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for that server: NumPy's threads of two cases disturb each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # in the server: NumPy's threads of two cases would slow each other down
     if with_fork:
         context.set_forkserver_preload(["pytest", "torch", "torch.distributions", "torchvision", "matplotlib.figure"])
     process = context.Process(target=_run_tests_here, args=(str(folder), list(seeds), task))
@@ -71,7 +75,7 @@ def run_tests(folder: Path, seeds: Sequence[int], task: str = "") -> List[Result
 
 def _run_tests_here(folder: str, seeds: Sequence[int], task: str) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] in ("lib", "tests")]:
-        del sys.modules[name]  # those of this project: the folder has its own
+        del sys.modules[name]  # modules of this project: the folder has its own copies
     sys.path[:] = [folder] + [path for path in sys.path if path and Path(path).resolve() != ROOT]
     sys.dont_write_bytecode = True
     os.environ.pop("PYTEST_ADDOPTS", None)
@@ -83,7 +87,7 @@ def _run_tests_here(folder: str, seeds: Sequence[int], task: str) -> None:
     import pytest
     import torch
     torch.set_num_threads(1)
-    gc.freeze()  # pytest collects garbage at its end: it need not go through all of torch
+    gc.freeze()  # pytest collects garbage at its end, which should skip all of torch
     files: List[str] = []
     for seed in seeds:
         report = Path(f"{seed}.jsonl")
@@ -93,33 +97,35 @@ def _run_tests_here(folder: str, seeds: Sequence[int], task: str) -> None:
 
 
 def judge(case: Case, runs: Dict[int, Results]) -> Verdict:
-    """Judge what the tests said of a case, for each seed."""
-    caught, named, flaws = True, True, []
+    """Judge the messages of the tests about a case, for each seed."""
+    caught, named = True, True
+    problems: List[str] = []
     for seed, results in runs.items():
         again = f" (--seed {seed})"
         own = [said for task, said in results.values() if task == case.task and said]
         others = [f"{test} said: {said}" for test, (task, said) in results.items() if task != case.task and said]
         if not any(task == case.task for task, _ in results.values()):
-            flaws.append("the tests did not come to an end" + again)
+            problems.append("the tests did not finish" + again)
         if case.is_wrong and not own:
-            flaws.append("it passes the tests" + again)
+            problems.append("it passes the tests" + again)
         elif case.is_wrong and not any(all(words in said for words in case.says) for said in own):
-            flaws.append(f"no message has the words {' and '.join(case.says)}{again}:\n" + "\n".join(own))
+            problems.append(f"no message has the words {' and '.join(case.says)}{again}:\n" + "\n".join(own))
         elif not case.is_wrong and own:
-            flaws.append(f"it is rejected{again}:\n" + "\n".join(own))
+            problems.append(f"it is rejected{again}:\n" + "\n".join(own))
         if others:
-            flaws.append(f"tests of another task fail{again}:\n" + "\n".join(others))
+            problems.append(f"tests of another task fail{again}:\n" + "\n".join(others))
         caught = caught and bool(own)
         named = named and any(all(words in said for words in case.says) for said in own)
-    return Verdict(case, caught, named, "\n".join(flaws))
+    return Verdict(case, caught, named, "\n".join(problems))
 
 
 def try_cases(cases: Sequence[Case], seeds: Sequence[int]) -> List[Verdict]:
-    """Try cases, two at a time: all tests with the first seed; those of the case's task with the others too, of which
-    a wrong case needs two only.
+    """Try cases, two at a time: all tests with the first seed, those of the case's task with the others too.
+
+    A wrong case uses only the first SEEDS_OF_WRONG seeds.
 
     Raises:
-        BankError: a gap's name is wrong.
+        BankError: there is no gap of a case's name.
     """
     def try_case(case: Case) -> Verdict:
         with tempfile.TemporaryDirectory() as name:
