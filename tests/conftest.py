@@ -1,6 +1,7 @@
-"""What pytest gives to every test: `call`, which runs your code, and seeds that are new in each run."""
+"""What pytest provides to every test: `call`, which runs your code, and seeds that are new in each run."""
 import os
 import random
+from typing import Any, Callable, List
 
 import numpy as np
 import pytest
@@ -10,25 +11,33 @@ from tests import support
 from tests.scoring.report import Report, printable
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser: Any) -> None:
     parser.addoption("--seed", type=int, metavar="N", help="repeat the random inputs of an earlier run")
-    parser.addoption("--report", metavar="FILE", help="note there what each test says, as JSON, a line at a time")
+    parser.addoption("--task", action="append", metavar="TASK", help="run only the tests of this task")
+    parser.addoption("--report", metavar="FILE", help="write the result of each test to FILE, one JSON line at a time")
 
 
-def pytest_configure(config):
-    os.environ["MPLBACKEND"] = "Agg"                # a notebook hands its own on, which may be missing here
+def pytest_configure(config: Any) -> None:
+    os.environ["MPLBACKEND"] = "Agg"                # a notebook passes on its own backend, which may be missing here
     if config.getoption("--seed") is None:
         config.option.seed = random.SystemRandom().randrange(10 ** 6)
     if config.getoption("--report"):
         config.pluginmanager.register(Report(config.getoption("--report")))
 
 
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: [marker.args[0] for marker in item.iter_markers("task")])  # in the order of the tasks
+def task_of(item: Any) -> str:
+    return item.get_closest_marker("task").args[0] if item.get_closest_marker("task") else ""
+
+
+@pytest.hookimpl(tryfirst=True)                     # before the report notes all items
+def pytest_collection_modifyitems(config: Any, items: List[Any]) -> None:
+    """Order the tests by task, and keep those of the chosen tasks."""
+    tasks = config.getoption("--task")
+    items[:] = sorted((item for item in items if not tasks or task_of(item) in tasks), key=task_of)
 
 
 @pytest.fixture(autouse=True)
-def seeds_of_this_test(request):
+def seeds_of_this_test(request: Any) -> None:
     name = f"{request.config.option.seed} {request.node.nodeid}"
     support.seeds.seed(name)
     libraries = random.Random(f"{name} libraries")
@@ -37,16 +46,16 @@ def seeds_of_this_test(request):
 
 
 @pytest.fixture
-def call():
-    """Runs a function that touches lib: call(function, **inputs)."""
+def call() -> Callable:
+    """Return a function that runs a function that touches lib: call(function, **inputs)."""
     return support.call
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report):
+def pytest_runtest_logreport(report: Any) -> None:
     report.sections = [(name, printable(output)) for name, output in report.sections]  # what your code printed
 
 
-def pytest_terminal_summary(terminalreporter, config):
+def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
     if terminalreporter.stats.get("failed"):
         terminalreporter.line(f"To repeat this run with the same random inputs, add: --seed {config.option.seed}")

@@ -3,8 +3,19 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import (Gives, When, assert_close, close, fail, fresh, is_normal, is_uniform, run_this_file, task,
-                           unpack)
+from tests.support import (
+    Gives,
+    When,
+    assert_close,
+    close,
+    fail,
+    fresh,
+    is_normal,
+    is_uniform,
+    run_this_file,
+    task,
+    unpack,
+)
 
 T = 10              # diffusion steps
 B = 200             # points of a small batch

@@ -3,8 +3,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.support import (Gives, When, assert_close, close, fail, fresh, is_normal, run_this_file, same_numbers, task,
-                           unpack, words)
+from tests.support import (
+    Gives,
+    When,
+    assert_close,
+    close,
+    fail,
+    fresh,
+    is_normal,
+    run_this_file,
+    same_numbers,
+    task,
+    unpack,
+    words,
+)
 
 C, H, W, GRID = 2, 3, 4, 5  # all sizes differ, so axes in the wrong order show
 PIXELS = C * H * W

@@ -6,8 +6,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.support import (Gives, When, assert_close, close, fail, fresh, gradients, run_this_file, size, task, unpack,
-                           words)
+from tests.support import (
+    Gives,
+    When,
+    assert_close,
+    close,
+    fail,
+    fresh,
+    gradients,
+    run_this_file,
+    size,
+    task,
+    unpack,
+    words,
+)
 
 B, L, IMAGE = 7, 5, (3, 32, 32)
 # Pairs have one entry for the discriminator and one for the generator, in this order.

@@ -5,8 +5,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.support import (Gives, When, assert_close, close, fail, fresh, gradients, is_normal, is_uniform,
-                           run_this_file, same_numbers, task, unpack)
+from tests.support import (
+    Gives,
+    When,
+    assert_close,
+    close,
+    fail,
+    fresh,
+    gradients,
+    is_normal,
+    is_uniform,
+    run_this_file,
+    same_numbers,
+    task,
+    unpack,
+)
 
 # All sizes differ, so shapes identify a layer and a transposed image. With this many units and latents, some are surely
 # positive and some negative.

@@ -13,12 +13,12 @@ Each task has a plain text file, 1.1.txt and so on, with cases like
     hidden = self.encoder_hidden(x.flatten(start_dim=1))
     return self.encoder_mu(hidden), self.encoder_logvar(hidden)
 
-A case is `wrong` or `right` and has a title. A line `--- ` names a gap (the function around it, see course/gaps.py); the
-lines below it are the code for that gap. The other gaps keep the reference solution. The `says: ` lines of a wrong case
-contain words that must occur together in one message of the tests. Anything before the first case is a comment.
+A case is `wrong` or `right` and has a title. A line `--- ` names a gap (the function around it, see course/gaps.py);
+the lines below it are the code for that gap. The other gaps keep the reference solution. The `says: ` lines of a wrong
+case contain words that must occur together in one message of the tests. Text before the first case is a comment.
 
-A wrong case passes if a test of its task fails with a message that has the words, and no test of another task fails. A
-right case passes if all tests pass. The tests of other tasks run once for each case.
+For a wrong case, a test of its task must fail with a message that has the words, and no test of another task may fail.
+For a right case, all tests must pass. The tests of other tasks run once for each case.
 """
 import re
 import textwrap
@@ -49,29 +49,30 @@ def read_cases(path: Path) -> List[Case]:
         BankError: a case is malformed; the message begins with file and line.
     """
     cases: List[Case] = []
-    code: List[str] = []
+    gap = ""
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         place = f"{path.name}:{number}"
         title = re.fullmatch(r"=== (wrong|right): (.+)", line)
         if title:
-            code = []
+            gap = ""
             cases.append(Case(path.stem, place, title[2], title[1] == "wrong", (), {}))
         elif line.startswith("==="):
             raise BankError(f"{place}: a case must begin with `=== wrong: ` or `=== right: ` and a title")
         elif not cases:
             continue
         elif line.startswith("--- "):
-            code = cases[-1].gaps.setdefault(line[4:].strip(), [])
-            if code:
+            gap = line[4:].strip()
+            if gap in cases[-1].gaps:
                 raise BankError(f"{place}: the case fills this gap twice")
-        elif line.startswith("says: ") and not cases[-1].gaps:
+            cases[-1].gaps[gap] = ""
+        elif line.startswith("says: ") and not gap:
             cases[-1] = cases[-1]._replace(says=cases[-1].says + (line[6:],))
-        elif cases[-1].gaps:
-            code.append(line)
+        elif gap:
+            cases[-1].gaps[gap] += line + "\n"
         elif line.strip():
             raise BankError(f"{place}: expected `says: `, or `--- ` and the name of a gap")
-    cases = [case._replace(gaps={name: textwrap.dedent("\n".join(lines)).strip("\n")
-                                 for name, lines in case.gaps.items()}) for case in cases]
+    cases = [case._replace(gaps={name: textwrap.dedent(code).strip("\n") for name, code in case.gaps.items()})
+             for case in cases]
     for case in cases:
         if not case.gaps or not all(case.gaps.values()):
             raise BankError(f"{case.place}: the case has no code for a gap")

@@ -54,7 +54,8 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("texts", nargs="*", metavar="TASK or WORDS", help="run only the cases that match all of these")
     parser.add_argument("--seeds", type=int, default=20, metavar="N",
-                        help=f"try each right case with N random inputs (default: 20); a wrong one gets {SEEDS_OF_WRONG}")
+                        help=f"try each right case with N random inputs (default: 20), and each wrong one with up to "
+                             f"{SEEDS_OF_WRONG}")
     args = parser.parse_args()
     if args.seeds < 1:
         parser.error("argument --seeds: must be at least 1")

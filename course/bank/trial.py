@@ -12,7 +12,7 @@ import tempfile
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence
 
 from course import gaps
 from course.bank import BankError, Case
@@ -31,6 +31,17 @@ class Verdict(NamedTuple):
     problem: str
 
 
+def fill_gaps(path: str, code: Dict[str, str]) -> str:
+    """Return the text of a module of lib with code in some gaps, by name; the others keep the reference solution."""
+    text = ""
+    for piece in gaps.split(path, gaps.read_source(ROOT, path)):
+        if isinstance(piece, gaps.Gap):
+            text += textwrap.indent(code[piece.name], piece.indent) + "\n" if piece.name in code else piece.region
+        else:
+            text += piece
+    return text
+
+
 def build(folder: Path, code: Dict[str, str], place: str = "") -> None:
     """Write lib, tests and setup.cfg into a folder, with code in some gaps, by name.
 
@@ -40,16 +51,14 @@ def build(folder: Path, code: Dict[str, str], place: str = "") -> None:
     shutil.copytree(str(ROOT / "tests"), str(folder / "tests"), ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(str(ROOT / "setup.cfg"), str(folder))
     (folder / "lib").mkdir()
-    left = dict(code)
+    unknown = set(code)
     for path in sorted((ROOT / "lib").glob("*.py")):
         name = f"lib/{path.name}"
-        text = "".join(
-            textwrap.indent(left.pop(piece.name), piece.indent) + "\n"
-            if isinstance(piece, gaps.Gap) and piece.name in left else getattr(piece, "region", piece)
-            for piece in gaps.split(name, gaps.read_source(ROOT, name)))
-        (folder / name).write_bytes(text.encode())
-    if left:
-        raise BankError(f"{place}: there is no gap named {', '.join(left)}")
+        (folder / name).write_bytes(fill_gaps(name, code).encode())
+        unknown -= {piece.name for piece in gaps.split(name, gaps.read_source(ROOT, name))
+                    if isinstance(piece, gaps.Gap)}
+    if unknown:
+        raise BankError(f"{place}: there is no gap named {', '.join(sorted(unknown))}")
 
 
 def run_tests(folder: Path, seeds: Sequence[int], task: str = "") -> List[Results]:
@@ -59,8 +68,8 @@ def run_tests(folder: Path, seeds: Sequence[int], task: str = "") -> List[Result
         task: run all test files with the first seed, but only those of this task with the others; "" for all files.
     """
     with_fork = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if with_fork else "spawn")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # in the server: NumPy's threads of two cases would slow each other down
+    context: Any = multiprocessing.get_context("forkserver" if with_fork else "spawn")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # NumPy's threads of two cases slow each other down
     if with_fork:
         context.set_forkserver_preload(["pytest", "torch", "torch.distributions", "torchvision", "matplotlib.figure"])
     process = context.Process(target=_run_tests_here, args=(str(folder), list(seeds), task))

@@ -1,8 +1,8 @@
-"""python -m course.bank.unlisted: how often do the tests give a wrong name to a mistake that they do not list?
+"""Measure how often the tests name a wrong mistake for code that they do not list: python -m course.bank.unlisted
 
-A family of mistakes changes a piece of one gap of the reference. Its replacement may hold # for a random number and
-[a|b|c] for one of several texts; so a family makes many mistakes. The last entry is a pattern of the names that would
-be right ("" if none would): any other name that a test gives is wrong.
+A family of mistakes replaces a piece of the reference in one gap. The replacement may contain # for a random number and
+[a|b|c] for one of several texts, so a family makes many mistakes. The last entry of a family is a pattern of the names
+that are right ("" if none is): any other name that a test gives is wrong.
 """
 import argparse
 import importlib
@@ -13,17 +13,17 @@ import sys
 import textwrap
 import types
 import warnings
-from typing import Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 import torch
 
 from course import gaps
-from course.bank.trial import ROOT
+from course.bank.trial import ROOT, fill_gaps
 from tests import support
 from tests.scoring.report import MISTAKE
 
-FILES = {  # for each task its modules with gaps, and their tests
+FILES = {  # for each task, the modules with its gaps and their tests
     "1.1": (["model_vae"], ["test_vae"]),
     "1.2": (["loss_vae"], ["test_loss"]),
     "1.3": (["explore_latent_space"], ["test_explore_latent_space"]),
@@ -31,13 +31,13 @@ FILES = {  # for each task its modules with gaps, and their tests
     "3.1": (["model_gan"], ["test_gan"]),
     "3.2": (["train_gan"], ["test_train_gan"]),
 }
-NEUTRAL = r"see what (the other|its) tests say|, or all its pixels are 0 or 1"     # leaves the cause open
-NEAR = (0, 0.25, 1 / 3, 0.5, 1, 2, 3, 4, 5)         # numbers that make a known mistake, or none at all
+NEUTRAL = r"see what the (other tests|tests of add_noise) say|, or all its pixels are 0 or 1"     # names no cause
+NEAR = (0, 0.25, 1 / 3, 0.5, 1, 2, 3, 4, 5)         # these numbers make a known mistake, or none at all
 FUNCTION = "[torch.sin|torch.cos|torch.atan|torch.erf|torch.sinh|torch.asinh|torch.square]"
 LOSS = "[F.mse_loss|F.smooth_l1_loss|F.huber_loss|F.soft_margin_loss|F.poisson_nll_loss|F.kl_div]"
 CROSS_ENTROPY = 'F.binary_cross_entropy(x_reconstructed, x, reduction="sum")'
-GAN_LOSS = "mean squared error|second sigmoid|logarithm is missing|gradients of the (real|generated) pictures alone"
-NO_GRADIENT = "no gradient reaches|is detached|has no part in the sample"
+GAN_LOSS = "mean squared error|second sigmoid|logarithm is missing|only the gradients of the (real|generated) images"
+NO_GRADIENT = "no gradient reaches|is detached|does not depend on"
 
 FAMILIES = {
     "VAE.encode": [
@@ -49,7 +49,7 @@ FAMILIES = {
         ("self.encoder_logvar(hidden)", "self.encoder_logvar([hidden + #|hidden * #|hidden ** #])", ""),
         ("self.encoder_mu(hidden)", FUNCTION + "(self.encoder_mu(hidden))", ""),
         ("self.encoder_mu(hidden)", "self.encoder_mu(hidden).[log()|sqrt()|acos()|log1p()]", ""),
-        ("torch.relu(", "torch.relu(torch.randn(1) * ", "there is something random in encode"),
+        ("torch.relu(", "torch.relu(torch.randn(1) * ", "dropout or random noise"),
     ],
     "VAE.reparameterize": [
         ("torch.exp(logvar / 2)", "torch.exp(logvar / 2) [*|+|**] #", ""),
@@ -72,7 +72,7 @@ FAMILIES = {
         ("torch.relu", FUNCTION, ""), ("torch.sigmoid", FUNCTION, ""),
         ("torch.sigmoid(", "torch.sigmoid(# * ", ""), ("torch.sigmoid(", "torch.sigmoid(# + ", ""),
         ("self.decoder_hidden(z)", "self.decoder_hidden([# * z|z + #|z.abs()|z ** 2])", ""),
-        ("pixels.view", "pixels.[flip(1)|roll(1, 1)].view", "the right pixels in wrong places"),
+        ("pixels.view", "pixels.[flip(1)|roll(1, 1)].view", "pixels are right but in the wrong places"),
         ("pixels.view", "([pixels ** #|pixels * #|1 - pixels|pixels + #]).view", ""),
     ],
     "VAE.forward": [
@@ -91,7 +91,7 @@ FAMILIES = {
         (CROSS_ENTROPY, "-(x * torch.log(x_reconstructed + # / 1000) + (1 - x) * torch.log(1 - x_reconstructed + "
          "# / 1000)).sum()", ""),
         (CROSS_ENTROPY, LOSS + '(x_reconstructed, x, reduction="sum")',
-         "squared error|half of the cross entropy is missing|black pixels"),
+         "squared error|half of the cross entropy is missing|divides by 0"),
         (CROSS_ENTROPY, "# * " + CROSS_ENTROPY, ""), (CROSS_ENTROPY, "# + " + CROSS_ENTROPY, ""),
         ("reduction=\"sum\")", "reduction=\"sum\") ** #", ""),
         ("(x_reconstructed, x,", "(x_reconstructed ** #, x,", ""),
@@ -131,30 +131,30 @@ FAMILIES = {
         ("torch.sqrt(1 - baralpha) *", "(1 - baralpha) ** # *", ""),
         ("torch.sqrt(1 - baralpha) *", "# * torch.sqrt(1 - baralpha) *", ""),
         ("torch.sqrt(1 - baralpha)", "[torch.sin|torch.exp|torch.square|torch.tanh](1 - baralpha)",
-         r"1 - baralpha_t is squared"),
+         r"square of 1 - baralpha_t"),
         ("torch.randn_like(batch)", "# * torch.randn_like(batch)", ""),
         ("torch.randn_like(batch)", "torch.randn_like(batch) [+|-] #", ""),
         ("torch.randn_like(batch)", FUNCTION + "(torch.randn_like(batch))", ""),
         ("torch.randn_like(batch)", "# * torch.rand_like(batch)", ""),
         ("baralphas[t]", "torch.cumprod(1 - baralphas, 0)[t]", ""), ("baralphas[t]", "baralphas[t] ** #", ""),
         ("baralphas[t]", "[1 - baralphas|baralphas.cumsum(0) / 9|baralphas.sqrt().cumprod(0)|baralphas.flip(0)][t]",
-         "the two coefficients are swapped.$|steps run backwards|noise is that of another step"),
-        ("return noised, eps", "return noised, eps [*|+] #", ""),
-        ("return noised, eps", "return noised, [eps ** 2|eps.abs()|baralpha|eps.sin()]",
-         "what is returned as eps has one number for both|what is returned as eps is a single number"),
-        ("return noised, eps", "return [noised * #|noised + #], eps", ""),
+         "the two factors are swapped.$|timesteps run backwards|get different timesteps"),
+        (", eps\n", ", eps [*|+] #\n", ""),
+        (", eps\n", ", [eps ** 2|eps.abs()|baralpha|eps.sin()]\n",
+         "the returned eps has one number for both|the returned eps is a single number"),
+        ("return ", "return # [*|+] ", ""),
     ],
     "train": [
         ("F.mse_loss(", "[F.smooth_l1_loss|F.huber_loss|F.soft_margin_loss|F.poisson_nll_loss|F.kl_div](",
          "smooth absolute error"),
         ("F.mse_loss(", "# * F.mse_loss(", ""),
-        ("F.mse_loss(model(noised, t), eps)", "F.mse_loss(model(noised, t), eps) ** #", ""),
+        ("t), eps)", "t), eps) ** #", ""),
         ("t), eps)", "t), eps [*|+] #)", ""), ("t), eps)", "t), [eps.abs()|eps.sin()|eps ** 2|eps.flip(0)])", ""),
-        ("(model(noised, t), eps)", "(model(noised, t) * #, eps)", ""),
-        ("model(noised, t)", "model(noised [*|+] #, t)", ""),
-        ("(model(noised, t), eps)", "((model(noised, t) - eps).[abs() ** 3|cosh()|exp()], 0 * eps)", ""),
+        ("t), eps)", "t) * #, eps)", ""),
+        (", t), eps)", " [*|+] #, t), eps)", ""),
+        ("t), eps)", "t).sub(eps).[abs() ** 3|cosh()|exp()], 0 * eps)", ""),
         ("add_noise(batch, t", "add_noise([batch * #|batch + #|batch.flip(0)], t", ""),
-        ("model(noised, t)", "model(noised, [t * #|t + #])", ""),
+        (", t), eps)", ", [t * #|t + #]), eps)", ""),
         ("optimizer.step()",
          "for p in model.parameters():\n    p.grad.[add_(#)|sin_()|abs_()|tanh_()]\noptimizer.step()",
          ""),
@@ -174,7 +174,7 @@ FAMILIES = {
          "nn.[SELU|Mish|GELU|Hardswish|Softsign|Hardtanh|ReLU6|Tanhshrink](),\n"
          "    nn.Conv2d(m, 2", ""),
         ("nn.Sigmoid()", "nn.[Softsign|Hardtanh|SELU|Mish|Tanhshrink|Softshrink|Hardsigmoid|ReLU|Softplus]()",
-         "there is a (ReLU|softplus) on the output"),
+         "but there is a (ReLU|softplus)"),
         ("nn.BatchNorm2d(4 * m)", "nn.BatchNorm2d(4 * m, momentum=[0.05|0.2], eps=#)", "eps=|momentum="),
     ],
     "update_discriminator": [
@@ -194,13 +194,13 @@ FAMILIES = {
         ("F.binary_cross_entropy(", LOSS + "(", GAN_LOSS),
         ("F.binary_cross_entropy(output, torch.zeros_like(label))", "[output.mean()|-output.log().mean()|output.var()|"
          "F.softplus(output * #).mean()|(output ** 2).mean() * #]",
-         "labelled 1|logarithm is missing|mean of the outputs"),
+         "have the label 1|logarithm is missing|mean of the outputs"),
         ("fake_images.detach()", "[fake_images.detach() * #|fake_images.detach().flip(0)|fake_images.detach() + #]",
-         "not given the generated pictures as they are"),
+         "does not get the generated images as they are"),
         ("output.mean().item()", "[output.median()|output.std()|output.prod()|output.min()|# * output.mean()].item()",
          "this is a single output"),
         ("generator(noise)", "generator([noise * #|noise + #|noise.flip(0)])",
-         "noise is changed, or fresh noise|pictures of other noise"),
+         "noise is changed, or new noise|generated from other noise"),
     ],
     "update_generator": [
         ("F.binary_cross_entropy(", "# * F.binary_cross_entropy(", "gradients are scaled"),
@@ -216,6 +216,7 @@ FAMILIES = {
 
 
 def random_number(rng: random.Random) -> str:
+    """Return a random number that makes an unlisted mistake."""
     while True:
         number = round(rng.uniform(0.1, 4.5), 3)
         if all(abs(number - near) > 0.03 for near in NEAR):
@@ -223,37 +224,37 @@ def random_number(rng: random.Random) -> str:
 
 
 def fill(text: str, rng: random.Random) -> str:
-    """Choose one of each [a|b], then a number for each #."""
+    """Replace each [a|b] by one of its texts, then each # by a number."""
     text = re.sub(r"\[([^\[\]]*\|[^\[\]]*)\]", lambda match: rng.choice(match[1].split("|")), text)
     return re.sub("#", lambda _: random_number(rng), text)
 
 
 def reference() -> Dict[str, gaps.Gap]:
-    """The gaps of all tasks by name."""
+    """Return the gaps of all tasks by name."""
     pieces = [piece for names, _ in FILES.values() for name in names
               for piece in gaps.split(f"lib/{name}.py", gaps.read_source(ROOT, f"lib/{name}.py"))]
     return {piece.name: piece for piece in pieces if isinstance(piece, gaps.Gap)}
 
 
 def load(task: str, gap: str, code: str) -> None:
-    """Import the modules of a task, with code in one gap, in place of those of lib."""
+    """Import the modules of a task with code in one gap."""
     import lib
     for name in FILES[task][0]:
         path = f"lib/{name}.py"
-        text = "".join(textwrap.indent(code, piece.indent) + "\n" if getattr(piece, "name", "") == gap
-                       else getattr(piece, "region", piece) for piece in gaps.split(path, gaps.read_source(ROOT, path)))
         module = types.ModuleType(f"lib.{name}")
         sys.modules[module.__name__] = module
         setattr(lib, name, module)
-        exec(compile(text, str(ROOT / path), "exec"), vars(module))
+        exec(compile(fill_gaps(path, {gap: code}), str(ROOT / path), "exec"), vars(module))
 
 
 def unload(task: str) -> None:
+    """Forget the modules of a task."""
     for name in FILES[task][0]:
         sys.modules.pop(f"lib.{name}", None)
 
 
-def tests_of(task: str) -> Iterator[Tuple[str, object, Dict]]:
+def tests_of(task: str) -> Iterator[Tuple[str, Callable, Dict[str, Any]]]:
+    """Yield the name of each test of a task, the test, and the values of its parameters."""
     for name in FILES[task][1]:
         for test in vars(importlib.import_module(f"tests.{name}")).values():
             if getattr(test, "__name__", "").startswith("test_"):
@@ -264,7 +265,7 @@ def tests_of(task: str) -> Iterator[Tuple[str, object, Dict]]:
 
 
 def messages(task: str, gap: str, code: str, seed: int) -> List[str]:
-    """What the tests of a task say of code in a gap."""
+    """Return the messages of a task's tests about code in a gap."""
     said = []
     try:
         load(task, gap, code)
@@ -273,31 +274,31 @@ def messages(task: str, gap: str, code: str, seed: int) -> List[str]:
             try:
                 test(call=support.call, **values)
             except pytest.fail.Exception as failure:
-                said.append(failure.msg)
+                said.append(failure.msg or "")
     finally:
         unload(task)
     return said
 
 
 def names(said: List[str]) -> List[str]:
-    """The mistakes that messages name."""
+    """Return the mistakes that messages name."""
     return [line[len(MISTAKE):] for message in said for line in message.splitlines() if line.startswith(MISTAKE)]
 
 
 def mistakes(number: int, seed: int) -> Iterator[Tuple[str, str, str, str]]:
-    """Random mistakes: task, gap, code, and the pattern of the names that are right. Families take turns."""
+    """Yield random mistakes from all families in turn: task, gap, code, and a pattern of the right names."""
     rng, known = random.Random(seed), reference()
     families = [(gap, *family) for gap, some in FAMILIES.items() for family in some]
     rng.shuffle(families)
     for gap, old, new, right in itertools.islice(itertools.cycle(families), number):
         code = "\n".join(textwrap.dedent(known[gap].region).strip().split("\n")[1:-1]) + "\n"
         if old not in code:
-            raise ValueError(f"{gap} has no {old}")
+            raise ValueError(f"the gap {gap} does not contain {old}")
         yield known[gap].task, gap, code.replace(old, fill(new, rng), 1), right
 
 
 def measure(number: int, seed: int) -> Tuple[int, int, List[str]]:
-    """How many random mistakes are caught, how many of them get a name, and the wrong names, each with its code."""
+    """Return how many random mistakes are caught, how many get a name, and the wrong names, each with its code."""
     caught, named, wrong = 0, 0, []
     for i, (task, gap, code, right) in enumerate(mistakes(number, seed)):
         said = messages(task, gap, code, seed + i)
@@ -311,13 +312,13 @@ def measure(number: int, seed: int) -> Tuple[int, int, List[str]]:
 def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    parser = argparse.ArgumentParser(prog="python -m course.bank.unlisted")
-    parser.add_argument("--number", type=int, default=1200, help="of random mistakes (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the mistakes and of the inputs (default: %(default)s)")
+    parser = argparse.ArgumentParser(prog="python -m course.bank.unlisted", description=str(__doc__).split(":")[0])
+    parser.add_argument("--number", type=int, default=1200, help="number of random mistakes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of mistakes and inputs (default: %(default)s)")
     args = parser.parse_args()
     caught, named, wrong = measure(args.number, args.seed)
     print(*wrong, sep="\n")
-    print(f"{args.number} unlisted mistakes: {caught} caught, {named} given a name, {len(wrong)} wrong names")
+    print(f"{args.number} unlisted mistakes: {caught} caught, {named} named, {len(wrong)} named wrongly")
     sys.exit(bool(wrong))
 
 

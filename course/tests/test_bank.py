@@ -6,11 +6,11 @@ import sys
 import pytest
 
 from course.bank import BankError, Case, all_cases, read_cases
-from course.bank.__main__ import table
+from course.bank.__main__ import select, table
 from course.bank.trial import ROOT, build, judge, run_tests, try_cases
 from tests.scoring.tasks import TASKS
 
-FILES = {  # for each module with gaps its task, and its tests
+FILES = {  # for each module with gaps, its task and its tests
     "lib/model_vae.py": ("1.1", "tests/test_vae.py"),
     "lib/loss_vae.py": ("1.2", "tests/test_loss.py"),
     "lib/explore_latent_space.py": ("1.3", "tests/test_explore_latent_space.py"),
@@ -23,7 +23,7 @@ SEEDS = list(range(1, 21))
 
 
 def python(folder, *arguments):
-    """Run Python in a folder as a student does; its status and what it printed."""
+    """Run Python in a folder as a student does; return the exit status and the output."""
     environment = dict(os.environ, PYTEST_ADDOPTS="", OMP_NUM_THREADS="1")
     done = subprocess.run([sys.executable, *arguments], cwd=str(folder), env=environment, universal_newlines=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -32,7 +32,7 @@ def python(folder, *arguments):
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of lib and tests."""
+    """Return a copy of lib and tests."""
     build(tmp_path, {})
     return tmp_path
 
@@ -45,13 +45,13 @@ def test_every_task_with_tests_has_wrong_and_right_cases():
              and all((ROOT / path).is_file() for path in task.fill_in.split(", "))]
     assert kinds >= {(number, is_wrong) for number in ready for is_wrong in (True, False)}
     titles = [(case.task, case.is_wrong, case.title) for case in all_cases()]
-    assert len(titles) == len(set(titles)), "two cases have one title"
+    assert len(titles) == len(set(titles)), "two cases have the same title"
 
 
 def test_wrong_is_rejected_by_name_and_right_is_accepted():
-    """The whole bank, with fixed seeds: the proof ends alike each time. `python -m course.bank` draws others."""
+    """Run the whole bank with fixed seeds, so that the result never changes; `python -m course.bank` draws others."""
     verdicts = try_cases(all_cases(), SEEDS)
-    assert not any(verdict.flaw for verdict in verdicts), table(verdicts)
+    assert not any(verdict.problem for verdict in verdicts), table(verdicts)
     assert all(verdict.caught and verdict.named for verdict in verdicts if verdict.case.is_wrong)
 
 
@@ -62,7 +62,7 @@ def test_the_reference_passes_with_many_seeds(project):
     assert not said, said[0]
 
 
-# The bank finds what is not in order
+# The bank finds problems
 
 def one_case(is_wrong, says, code, **other_gaps):
     return Case("1.2", "here:1", "a title", is_wrong, says, dict(other_gaps, **{"VAELoss.forward": code}))
@@ -73,41 +73,41 @@ RIGHT = ("return F.binary_cross_entropy(x_reconstructed, x, reduction='sum') + s
 WRONG = RIGHT.replace("- 1)", ")")
 
 
-@pytest.mark.parametrize("case, caught, named, flaw", [
+@pytest.mark.parametrize("case, caught, named, problem", [
     (one_case(True, ("the 1",), WRONG), True, True, ""),
     (one_case(False, (), RIGHT), False, False, ""),
     (one_case(True, ("the 1",), RIGHT), False, False, "it passes the tests"),
     (one_case(True, ("the 1", "no such words"), WRONG), True, False, "no message has the words"),
     (one_case(False, (), WRONG), True, True, "it is rejected"),
     (one_case(True, ("the 1",), WRONG, get_mu_logvar="return 1, 2"), True, True, "another task fail"),
-    (one_case(False, (), "import os\nos._exit(0)"), False, False, "the tests did not come to an end"),
-    (one_case(True, ("the 1",), "import os\nos._exit(0)"), False, False, "the tests did not come to an end"),
+    (one_case(False, (), "import os\nos._exit(0)"), False, False, "the tests did not finish"),
+    (one_case(True, ("the 1",), "import os\nos._exit(0)"), False, False, "the tests did not finish"),
 ], ids=["wrong", "right", "survivor", "unnamed", "rejected", "other task", "right, ended", "wrong, ended"])
-def test_judgement(case, caught, named, flaw):
+def test_judgement(case, caught, named, problem):
     verdict, = try_cases([case], SEEDS[:1])
     assert (verdict.caught, verdict.named or not case.is_wrong) == (caught, named or not case.is_wrong), verdict
-    assert flaw in verdict.flaw and bool(flaw) == bool(verdict.flaw), verdict.flaw
-    assert ("a title: " + verdict.flaw in table([verdict])) == bool(flaw)
+    assert problem in verdict.problem and bool(problem) == bool(verdict.problem), verdict.problem
+    assert ("a title: " + verdict.problem in table([verdict])) == bool(problem)
 
 
-def test_a_flaw_with_one_seed_of_several_counts():
+def test_a_problem_with_one_of_several_seeds_counts():
     case, passed, failed = one_case(True, ("x",), "pass"), {"t": ("1.2", "")}, {"t": ("1.2", "x")}
-    assert judge(case, {1: failed, 2: failed}).flaw == ""
+    assert judge(case, {1: failed, 2: failed}).problem == ""
     verdict = judge(case, {1: failed, 2: passed})
-    assert "it passes the tests (--seed 2)" in verdict.flaw and not verdict.caught and not verdict.named
+    assert "it passes the tests (--seed 2)" in verdict.problem and not verdict.caught and not verdict.named
 
 
 @pytest.mark.parametrize("text, message", [
-    ("=== wrong no colon\n", "1.2.txt:1: a case begins"),
-    ("\n=== maybe: x\n", "1.2.txt:2: a case begins"),
-    ("=== wrong: x\nsays: y\n", "1.2.txt:1: the case puts no code"),
-    ("=== wrong: x\nsays: y\n--- f\n\n", "1.2.txt:1: the case puts no code"),
-    ("=== wrong: x\n--- f\npass\n", "1.2.txt:1: a wrong case says"),
-    ("=== right: x\nsays: y\n--- f\npass\n", "1.2.txt:1: a wrong case says"),
-    ("=== right: x\n--- f\npass\n--- f\npass\n", "1.2.txt:4: this gap stands twice"),
-    ("=== right: x\nreturn 1\n", "1.2.txt:2: neither"),
+    ("=== wrong no colon\n", "1.2.txt:1: a case must begin"),
+    ("\n=== maybe: x\n", "1.2.txt:2: a case must begin"),
+    ("=== wrong: x\nsays: y\n", "1.2.txt:1: the case has no code"),
+    ("=== wrong: x\nsays: y\n--- f\n\n", "1.2.txt:1: the case has no code"),
+    ("=== wrong: x\n--- f\npass\n", "1.2.txt:1: a wrong case needs"),
+    ("=== right: x\nsays: y\n--- f\npass\n", "1.2.txt:1: a wrong case needs"),
+    ("=== right: x\n--- f\npass\n--- f\npass\n", "1.2.txt:4: the case fills this gap twice"),
+    ("=== right: x\nreturn 1\n", "1.2.txt:2: expected"),
 ])
-def test_cases_that_are_not_written_right(tmp_path, text, message):
+def test_malformed_cases(tmp_path, text, message):
     (tmp_path / "1.2.txt").write_text(text)
     with pytest.raises(BankError) as caught:
         read_cases(tmp_path / "1.2.txt")
@@ -120,12 +120,34 @@ def test_a_gap_that_does_not_exist():
     assert str(caught.value) == "here:1: there is no gap named backward"
 
 
-def test_the_command_refuses_no_seeds():
+def test_the_command_needs_seeds():
     status, output = python(ROOT, "-m", "course.bank", "--seeds", "0")
-    assert status == 2 and "argument --seeds: at least 1" in output
+    assert status == 2 and "argument --seeds: must be at least 1" in output
 
 
-# What else the student tests meet
+def test_cases_are_selected_by_task_and_words():
+    cases = all_cases()
+    assert select(cases, []) == cases
+    assert select(cases, ["1.2"]) == [case for case in cases if case.task == "1.2"]
+    by_words = select(cases, ["in Evaluation mode"])
+    assert {case.task for case in by_words} >= {"1.1", "1.3", "3.2"}
+    assert all("in evaluation mode" in case.title for case in by_words)
+    assert select(cases, ["1.1", "in evaluation mode"]) == [case for case in by_words if case.task == "1.1"]
+
+
+def test_the_command_runs_the_selected_cases():
+    status, output = python(ROOT, "-m", "course.bank", "1.2", "divergence reversed", "--seeds", "1")
+    assert (status, [line.split() for line in output.splitlines()[1:]]) == (0, [["1.2", "1", "1", "1", "0", "0"]])
+
+
+@pytest.mark.parametrize("texts, message", [
+    (["9.9"], "bank: there are no cases of task 9.9; choose from 1.1, 1.2, 1.3, 2.2, 3.1, 3.2\n"),
+    (["1.2", "no such words"], "bank: no case matches '1.2' and 'no such words'\n")])
+def test_the_command_refuses_to_select_nothing(texts, message):
+    assert python(ROOT, "-m", "course.bank", *texts) == (2, message)
+
+
+# Other things that the student tests encounter
 
 @pytest.mark.parametrize("path", FILES)
 @pytest.mark.parametrize("line, words", [
@@ -152,8 +174,8 @@ def test_one_file_runs_alone_and_passes(project, file):
     assert status == 0 and " passed" in output and "failed" not in output, output
 
 
-def test_a_failure_shows_words_and_how_to_repeat_it(tmp_path):
-    """No line of the test's insides; the same seed gives the same message, another one another."""
+def test_a_failure_is_reported_in_words_and_can_be_repeated(tmp_path):
+    """The report shows no code of the test; the same seed gives the same message, another seed another one."""
     build(tmp_path, {"VAELoss.forward": WRONG})
     status, output = python(tmp_path, "-m", "pytest", "tests/test_loss.py", "--seed", "5")
     assert status == 1

@@ -63,7 +63,7 @@ def test_the_command(team, tmp_path):
     assert (two["1.1"], two["submission.pdf"], two["edits"]) == ("4", "no", "1")
     texts = [(tmp_path / "scores" / f"team {number}.md").read_text(encoding="utf-8") for number in (1, 2)]
     assert all(text.startswith(f"# Score\n\nEdition {TODAY.number} of {TODAY.date}\n\n") for text in texts)
-    assert "| 16 + 2 |     13 |" in texts[0] and "run_vae_training.py is gone" in texts[0]
+    assert "| 16 + 2 |     13 |" in texts[0] and "run_vae_training.py is missing" in texts[0]
     assert "the KL term lacks the 1 in its sum" in texts[1]
     lines = done.stdout.splitlines()
     assert len(lines) == 3 and lines[0].startswith("submission team 1, 1.1 4, 1.2 2, ")
@@ -94,7 +94,7 @@ def test_files_with_edits_outside_their_gaps_are_taken_as_they_are(team):
     change(team, "lib/model_vae.py", "logvar / 2", "logvar / math.sqrt(4)")
     score = grade.grade(team)
     assert earned(score.rows)["1.1"] == 4 and earned(score.rows)["1.2"] == 2
-    assert "lib/model_vae.py, line 17: `import math` in place of nothing" in score.edits
+    assert "lib/model_vae.py, line 17: `import math` added" in score.edits
     assert any("the marker `# START TODO 1.2" in edit for edit in score.edits)
 
 
@@ -208,7 +208,7 @@ def test_what_students_write_cannot_control_a_terminal(team, tmp_path):
     content = json.dumps(gradescope.results(grade.grade(team)), ensure_ascii=False).replace("\\n", "\n")
     for said in (text, content):
         assert "ValueError:  red end\n" in said and "own.py is new" in said and "import torch  # " in said
-        assert "own.py:1:2: E225" in said and "the hours are no numbers" in said
+        assert "own.py:1:2: E225" in said and "the hours are not numbers" in said
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\\\\u00[01]", said)
     assert not re.search("[\x00-\x08\x0b-\x1f]", done.stdout + done.stderr)
 
@@ -278,7 +278,7 @@ def run_autograder(autograder, submission):
 def test_results_json(autograder, team):
     content = run_autograder(autograder, team)
     tests = content["tests"]
-    assert "run_vae_training.py is gone" in content["output"] and "today" not in content["output"]
+    assert "run_vae_training.py is missing" in content["output"] and "today" not in content["output"]
     assert sum(test["score"] for test in tests) == 13 and sum(test.get("max_score", 0) for test in tests) == 11
     assert [test["number"] for test in tests] == [task.number for task in TASKS if task.graded_by != "a person"]
     assert {test["status"] for test in tests} == {"passed"}

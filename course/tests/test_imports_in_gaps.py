@@ -1,4 +1,4 @@
-"""An import that a student needs goes into the gap, and works there: in every gap, before every right solution."""
+"""A student may put an import at the top of any gap, and every right solution still works."""
 import ast
 import tempfile
 import textwrap
@@ -41,19 +41,19 @@ from tqdm import tqdm
 
 
 def imported(statements):
-    """The names that import statements bind."""
+    """Return the names that import statements bind."""
     return {alias.asname or alias.name.split(".")[0] for node in statements
             if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names}
 
 
 def header(path):
-    """The import statements at the top of a module, and their text."""
+    """Return the import statements at the top of a module, and their text."""
     text = (ROOT / path).read_text(encoding="utf-8")
     nodes = [node for node in ast.parse(text).body if isinstance(node, (ast.Import, ast.ImportFrom))]
     return nodes, "".join(ast.get_source_segment(text, node) + "\n" for node in nodes)
 
 
-def test_the_imports_of_the_bank_are_tried():
+def test_imports_include_those_of_the_bank():
     for case in all_cases():
         for code in case.gaps.values():
             try:
@@ -65,7 +65,7 @@ def test_the_imports_of_the_bank_are_tried():
 
 
 def outside_gaps(function, path):
-    """The names that the given statements of a function read: those that do not begin inside a gap."""
+    """Return the names that the given code of a function reads outside the gaps."""
     inside = {line for gap in GAPS if gap.path == path
               for line in range(gap.line, gap.line + gap.region.count("\n"))}
     return {node.id for statement in function.body for node in ast.walk(statement)
@@ -74,7 +74,7 @@ def outside_gaps(function, path):
 
 @pytest.mark.parametrize("path", sorted({gap.path for gap in GAPS}))
 def test_no_given_line_around_a_gap_uses_an_imported_name(path):
-    """An import in the gap would hide that name from the given lines before it, and may change its meaning after it."""
+    """An import in the gap would hide such a name from the lines before it, and may change its meaning after it."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
                  and any(gap.path == path and node.lineno < gap.line <= node.end_lineno for gap in GAPS)]
@@ -84,8 +84,8 @@ def test_no_given_line_around_a_gap_uses_an_imported_name(path):
         assert not hidden, f"{path}, {function.name}: {sorted(hidden)}"
 
 
-def complaints(case, gap):
-    """What the tests of a task say of a case with all imports, those of the module too, at the top of one gap."""
+def failures(case, gap):
+    """Return the messages of a task's tests about a case with all imports, including the module's, in one gap."""
     own = {piece.name: piece for piece in GAPS if piece.task == case.task}
     solution = textwrap.dedent(own[gap].region)
     with tempfile.TemporaryDirectory() as name:
@@ -102,17 +102,17 @@ def complaints(case, gap):
 
 
 def test_all_imports_work_in_each_gap_of_each_right_case():
-    """Also in the gaps that a case leaves as in the reference."""
+    """Also try the gaps that a case does not change."""
     pairs = [(case, gap.name) for case in all_cases() if not case.is_wrong for gap in GAPS if gap.task == case.task]
     with ThreadPoolExecutor(2) as pool:
-        found = [words for said in pool.map(lambda pair: complaints(*pair), pairs) for words in said]
+        found = [words for said in pool.map(lambda pair: failures(*pair), pairs) for words in said]
     assert len(pairs) > 250 and not found, "\n".join(found[:5])
 
 
-# What a test says of an import that hides a name
+# The message about an import that hides a name
 
 def message(tmp_path, code):
-    """What the tests of 2.2 say of a training step."""
+    """Return a message of the tests of 2.2 about a training step, and the line of its import."""
     build(tmp_path, {"train": code})
     results, = run_tests(tmp_path, [1], "2.2")
     said = next(said for test, (_, said) in results.items() if said and "test_train_diffusion" in test)
@@ -136,10 +136,10 @@ import math
 def test_an_import_below_the_line_that_needs_it_is_named(tmp_path, use):
     said, line = message(tmp_path, BROKEN.format(use=use))
     assert f"The import in line {line} makes math a local name in the whole function train" in said, said
-    assert "move this import to the top of the first gap" in said, said
+    assert "move this import to the top of the function's first gap" in said, said
 
 
-def test_another_unknown_name_is_no_matter_of_imports(tmp_path):
+def test_other_unknown_names_are_not_blamed_on_imports(tmp_path):
     said, _ = message(tmp_path, BROKEN.replace("loss.backward()", "loss_.backward()").format(use="1"))
     assert "name 'loss_' is not defined" in said and "The import" not in said, said
     said, _ = message(tmp_path / "again", BROKEN.replace("eps = ", "eps_ = ").format(use="1") + "eps = 1\n")

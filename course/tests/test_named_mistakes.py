@@ -1,4 +1,4 @@
-"""A mistake that the student tests name is the mistake: unlisted ones get no name, or one that describes them."""
+"""The student tests name mistakes correctly: an unlisted mistake gets no name, or one that describes it."""
 import re
 import warnings
 
@@ -44,7 +44,7 @@ def loss(reconstruction=CROSS_ENTROPY, kl=KL):
 
 @pytest.fixture(autouse=True)
 def quiet():
-    """Random mistakes make PyTorch warn, of shapes that are broadcast for instance."""
+    """Ignore PyTorch's warnings about random mistakes, for instance about broadcast shapes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with warnings.catch_warnings():
@@ -53,8 +53,8 @@ def quiet():
     torch.set_num_threads(threads)
 
 
-def test_of_random_unlisted_mistakes_none_gets_a_wrong_name():
-    """One mistake of every family; `python -m course.bank.unlisted` measures 1,200."""
+def test_random_unlisted_mistakes_get_no_wrong_name():
+    """Try one mistake of every family; `python -m course.bank.unlisted` tries 1,200."""
     number = sum(map(len, FAMILIES.values()))
     caught, named, wrong = measure(number, seed=5)
     assert not wrong, "\n".join(wrong)
@@ -85,7 +85,7 @@ def test_the_families_make_many_mistakes_of_every_task():
      "is epsilon drawn|or nothing is drawn"),
     ("2.2", "add_noise", ADD_NOISE.format("torch.cumprod(1 - baralphas, 0)[t]"), "nothing"),
     ("2.2", "add_noise", ADD_NOISE.format("baralphas[t] * 0 + baralphas[0]"),
-     "step 0|that of one step for the whole batch"),
+     "timestep 0|the noise of one timestep"),
     ("2.2", "train", TRAIN.format("F.mse_loss(model(noised, t), eps ** 2)"), "nothing"),
     ("3.2", "update_generator", GENERATOR.format("F.binary_cross_entropy(output, label)", "output.mean()"),
      "D_G_z2 is still a tensor"),
@@ -97,7 +97,7 @@ def test_the_families_make_many_mistakes_of_every_task():
     ("3.2", "update_generator", GENERATOR.format(
         "F.binary_cross_entropy(output, label - 0.3 * torch.rand_like(label))", MEAN), "the labels differ"),
 ])
-def test_examples_are_named_rightly_or_not_at_all(task, gap, code, right):
+def test_examples_are_named_correctly_or_not_at_all(task, gap, code, right):
     given = []
     for seed in range(25 if task == "1.2" else 5):
         said = messages(task, gap, code, seed)
@@ -108,7 +108,7 @@ def test_examples_are_named_rightly_or_not_at_all(task, gap, code, right):
 
 
 def test_distributions_are_told_apart():
-    """Of 200 sets of 1,000 numbers each; a normal set is turned down once in 100,000."""
+    """Test 200 sets of 1,000 numbers each; a normal set is rejected once in 100,000."""
     torch.manual_seed(0)
     normal, uniform = torch.randn(200, 1000).numpy(), torch.rand(200, 1000).numpy()
     assert all(map(support.is_normal, normal)) and not any(map(support.is_normal, uniform))

@@ -1,4 +1,4 @@
-"""A training that fails with finite numbers says so, once, and one that goes well says nothing."""
+"""A training run that fails with finite numbers warns once; a successful one prints no warning."""
 import math
 from types import SimpleNamespace
 
@@ -28,7 +28,7 @@ def warnings(done):
 
 @pytest.mark.parametrize("weight", [0, 1, 30, 1e6])
 def test_a_vae_that_learns_gets_no_warning(tmp_path, small, weight):
-    """Also not after one epoch, when it still reconstructs worse than the mean image."""
+    """There is no warning even after one epoch, when it still reconstructs worse than the mean image."""
     flags = ("--kl_loss_weight", weight, "--no_images", "--output_dir", "run")
     assert warnings(run(TRAIN, *small, *flags, "--num_epochs", 3, cwd=tmp_path)) == []
 
@@ -39,7 +39,7 @@ def test_a_vae_with_a_large_learning_rate_gets_one_warning(tmp_path, small):
 
 
 class Constant(VAE):
-    """A VAE that decodes the same image from each latent."""
+    """A VAE that decodes every latent to the same image."""
 
     def __init__(self, image):
         super().__init__()
@@ -50,7 +50,7 @@ class Constant(VAE):
 
 
 def test_the_warnings_of_a_vae():
-    """Against 100 images of two grey levels, half of them each: the mean is 0.4, and an untrained model paints 0.5."""
+    """The 100 images have two grey levels, 50 each: the mean is 0.4, and an untrained model decodes to 0.5."""
     images = torch.cat([torch.full((50, 1, 28, 28), 0.2), torch.full((50, 1, 28, 28), 0.6)])
     loader = [(images[:70], None), (images[70:], None)]
     mean_term = -784 * (0.4 * math.log(0.4) + 0.6 * math.log(0.6))
@@ -87,7 +87,7 @@ def train_diffusion(capsys, model, learning_rate=0.0, points=4000, batch_size=20
     (8, 64, "sinusoidal", 100, 4000, 2000), (2, 32, "sinusoidal", 100, 4000, 100), (1, 2, "sinusoidal", 5, 2, 2000),
     (2, 64, "index", 1000, 4000, 2000), (1, 64, "index", 10000, 4000, 2000), (1, 64, "index", 10000, 2, 1)])
 def test_a_diffusion_model_that_learns_gets_no_warning(capsys, blocks, units, embedding, steps, points, batch_size):
-    """Ten seeds each. With the index as an input, the first steps make the loss some hundred times larger."""
+    """Try ten seeds each. With the index as an input, the first steps make the loss hundreds of times larger."""
     for seed in range(10):
         torch.manual_seed(seed)
         model = SimpleDiffusion(2, blocks, units, embedding, steps)
@@ -103,7 +103,7 @@ def test_a_diffusion_model_with_a_large_learning_rate_gets_one_warning(tmp_path)
 
 
 class Steady(nn.Module):
-    """A model whose loss is what its test wants: it predicts no noise, but for an error of the same size each time."""
+    """A model with a chosen loss: it predicts zero noise plus a given error in every call."""
 
     def __init__(self, errors):
         super().__init__()
@@ -114,16 +114,16 @@ class Steady(nn.Module):
 
 
 @pytest.mark.parametrize("errors, batch_size, epochs_that_warn", [
-    ([2] * 300, 40, []),                            # a loss of 5
-    ([0, 0, 0, 90, 0, 0], 2000, []),                # of 1, then of 4,051, then of 1
-    ([0, 0, 0, 150, 0, 0], 2000, [2]),              # of 11,251
-    ([0, 150, 0, 0, 150, 150], 2000, [1]),          # once
-    ([1000, 1000, 1000, 2000, 0, 0], 2000, []),     # already large without training
-    ([4] * 300, 40, [3]),                           # 17 at the end of 300 steps
-    ([4] * 6, 2000, []),                            # or of 6
+    ([2] * 300, 40, []),                            # the loss is 5
+    ([0, 0, 0, 90, 0, 0], 2000, []),                # it is 1, then 4,051, then 1
+    ([0, 0, 0, 150, 0, 0], 2000, [2]),              # it rises to 11,251
+    ([0, 150, 0, 0, 150, 150], 2000, [1]),          # the warning comes once
+    ([1000, 1000, 1000, 2000, 0, 0], 2000, []),     # it is already large without training
+    ([4] * 300, 40, [3]),                           # it is 17 after 300 steps
+    ([4] * 6, 2000, []),                            # it is 17 after only 6 steps
 ])
 def test_when_the_diffusion_model_gets_its_warning(capsys, errors, batch_size, epochs_that_warn):
-    """Three epochs of two or 100 batches; the loss of a batch is about 1 + error²."""
+    """Train for three epochs of two or 100 batches; the loss of a batch is about 1 + error²."""
     lines = train_diffusion(capsys, Steady(errors), batch_size=batch_size)
     assert [int(lines[place - 1].split()[1].split("/")[0]) for place, line in enumerate(lines)
             if line.startswith("warning: ")] == epochs_that_warn

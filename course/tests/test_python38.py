@@ -1,6 +1,6 @@
-"""The score names code that Python 3.8 cannot run, and judges the style, alike on every Python.
+"""The score finds code that Python 3.8 cannot run, and checks the style, with the same result on every Python.
 
-Where this machine has other Pythons, each of them is asked.
+Each Python on this machine is tried.
 """
 import ast
 import json
@@ -16,7 +16,7 @@ from tests.scoring import handed_in, python38
 from tests.scoring.score import Score, markdown, row_of_bonus
 from tests.scoring.tasks import TASKS
 
-# Each with the line that Python 3.8 does not understand.
+# Code, and the line that Python 3.8 does not understand
 NEWER_SYNTAX = [
     ("match x:\n    case 1:\n        pass\n", 1),
     ("y = 1\nmatch (x, y):\n    case (1, _):\n        z = 1\n    case _:\n        z = 2\n", 2),
@@ -63,7 +63,7 @@ OLD_SYNTAX = [
     "async def f():\n    async with a as b, c as d:\n        await b\n",
     "x = 0xfor_ = 1\n".replace("0xfor_", "y"),
 ]
-# Each with the lines that need a newer Python and words about them.
+# Code, and the lines that need a newer Python with words about them
 NEWER_NAMES = [
     ("from functools import cache\n", [(1, "`functools.cache` needs Python 3.9")]),
     ("import functools as ft\n\n\n@ft.cache\ndef f():\n    pass\n", [(4, "`functools.cache`")]),
@@ -103,7 +103,7 @@ OLD_NAMES = [
     "def cache(f):\n    return f\n\n\n@cache\ndef batched(call, cbrt):\n    return call(cbrt)\n",
     "import functools, math, random\nfunctools.lru_cache, math.prod, math.dist, math.comb, random.choices\n",
 ]
-# Code with the complaints about its style: what is in an f-string is none, wherever else it is one.
+# Code, and the codes of its style mistakes: inside an f-string there are none
 STYLE = [
     ('epoch = loss = 1\nprint(f"epoch { epoch }: {loss = }")\n', []),
     ('x = 1\nprint(f"{x:>{ x }}", rf"\\d{ x }", F\'{ x}\' "a", fr"""{ x\n,x }""")\n', []),
@@ -150,15 +150,15 @@ def test_every_python_finds_the_same(python):
 
 
 @pytest.mark.parametrize("text, codes", STYLE)
-def test_f_strings_are_no_matter_of_style(tmp_path, text, codes):
-    """The same on every Python: the continuous integration runs this on the oldest and on the newest."""
+def test_style_ignores_f_strings(tmp_path, text, codes):
+    """The result is the same on every Python: continuous integration runs this on the oldest and on the newest."""
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "x.py").write_text(text)
-    complaints = handed_in.style(tmp_path)
-    assert [line.split()[1] for line in complaints] == codes, complaints
+    found = handed_in.style(tmp_path)
+    assert [line.split()[1] for line in found] == codes, found
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 9), reason="asks the parser of Python 3.8")
+@pytest.mark.skipif(sys.version_info >= (3, 9), reason="uses the parser of Python 3.8")
 def test_python_38_agrees():
     for text, line in NEWER_SYNTAX:
         with pytest.raises((SyntaxError, ValueError)):
@@ -171,8 +171,8 @@ def test_the_project_runs_on_python_38():
     assert python38.find_newer(ROOT) == []
 
 
-def test_what_the_score_says_of_newer_code(tmp_path):
-    """Syntax costs the point for style; names are listed only. The style of a file that is no Python is not told."""
+def test_the_score_reports_newer_code(tmp_path):
+    """Newer syntax costs the point for style; newer names are only listed. Unreadable files get no style check."""
     (tmp_path / "lib" / "mine").mkdir(parents=True)
     (tmp_path / "lib" / "names.py").write_text("from functools import cache\n\nprint(cache)\n")
     (tmp_path / "lib" / "mine" / "syntax.py").write_text("x=1\nmatch x:\n    case 1:\n        pass\n")

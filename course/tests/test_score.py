@@ -1,4 +1,4 @@
-"""python -m tests: what tasks earn, what is said of failures, and what is found beside the code."""
+"""python -m tests: what tasks earn, how failures are reported, and what is checked besides the tests."""
 import os
 import re
 import shutil
@@ -20,7 +20,7 @@ from tests.scoring.tasks import TASKS
 
 @pytest.fixture(scope="module")
 def editions(tmp_path_factory):
-    """A handout with all gaps filled and one with none. Copy them; do not change them."""
+    """Return a folder of two handouts, one with all gaps filled and one with none. Copy them before changing them."""
     folder = tmp_path_factory.mktemp("editions")
     handout.write(ROOT, folder / "filled", keep=NUMBERS)
     handout.write(ROOT, folder / "unfilled")
@@ -36,7 +36,7 @@ def filled(editions, tmp_path):
 
 
 def run_score(folder, *arguments):
-    """As a student runs it: the exit status, and what it prints."""
+    """Run the score as a student does; return the exit status and the output."""
     done = subprocess.run([sys.executable, "-m", "tests", *arguments], cwd=str(folder), stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=dict(os.environ, OMP_NUM_THREADS="1", PYTHONIOENCODING="utf-8",
                                                            PYTEST_ADDOPTS="--maxfail=1 -k encode",
@@ -82,8 +82,8 @@ def test_nothing_filled_in(editions):
 
 
 def test_a_mistake_takes_the_share_of_the_tests_that_find_it(filled):
-    """The same seed prints the same again."""
-    change(filled, "lib/loss_vae.py", 'reduction="sum"', 'reduction="mean"')  # right where there is but one pixel
+    """The same seed gives the same output."""
+    change(filled, "lib/loss_vae.py", 'reduction="sum"', 'reduction="mean"')  # right for a single pixel
     status, output = run_score(filled, "--seed", "5")
     assert status == 1
     row, = [line for line in output.splitlines() if line.startswith("| 1.2 ")]
@@ -96,7 +96,29 @@ def test_a_mistake_takes_the_share_of_the_tests_that_find_it(filled):
     assert run_score(filled, "--seed", "5")[1] == output
 
 
-def test_optional_tasks_may_wait_until_they_are_begun(editions, tmp_path):
+def test_one_task_or_some(filled):
+    """Only their rows are printed, without a sum; mistakes in other tasks do not count."""
+    change(filled, "lib/loss_vae.py", 'reduction="sum"', 'reduction="mean"')
+    status, output = run_score(filled, "2.2", "--seed", "5")
+    assert status == 0, output
+    rows = [line.split("|")[1].split()[0] for line in output.splitlines() if line.startswith("| ")]
+    assert rows == ["task", "-" * len("2.2 diffusion"), "2.2"] and "17 of 17 tests pass" in output
+    assert "`python -m tests 2.2 --seed 5` repeats this run" in output
+    status, output = run_score(filled, "1.2", "1.1")
+    assert status == 1 and "| 1.1 the VAE " in output and "| 1.2 the loss of the VAE " in output
+    assert "2.2 diffusion" not in output and "style" not in output
+    assert "This looks like a known mistake: the cross entropy is averaged" in output
+
+
+@pytest.mark.parametrize("task", ["9.9", "1.4", "style"])
+def test_a_task_without_tests_is_refused(filled, task):
+    done = subprocess.run([sys.executable, "-m", "tests", "1.1", task], cwd=str(filled), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"tests: there are no tests of task {task}; choose from 1.1, 1.2, 1.3, 2.2, 3.1, 3.2\n"
+
+
+def test_optional_tasks_may_wait_until_they_are_started(editions, tmp_path):
     handout.write(ROOT, tmp_path / "some", keep=["1.1", "1.2", "1.3", "2.2", "3.1"])
     result = scoring.score(tmp_path / "some", seed=1)
     assert scoring.all_pass(result.rows)
@@ -111,8 +133,8 @@ def run_python(python, folder, **more):
                           stderr=subprocess.PIPE, universal_newlines=True, env=dict(os.environ, **more))
 
 
-def test_where_the_tests_do_not_start(filled, tmp_path):
-    """One line: the packages are missing, or a given file is broken."""
+def test_the_tests_do_not_start(filled, tmp_path):
+    """One line says that packages are missing, or that a given file is broken."""
     subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")])
     done = run_python(tmp_path / "bare" / ("Scripts" if os.name == "nt" else "bin") / "python", filled)
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
@@ -123,8 +145,8 @@ def test_where_the_tests_do_not_start(filled, tmp_path):
     assert done.stderr.startswith("tests: the tests do not start: ") and done.stderr.count("\n") == 1
 
 
-def test_ctrl_c_stops_it_at_once(filled):
-    """And the process that runs the tests, and what the code has started there."""
+def test_ctrl_c_stops_everything_at_once(filled):
+    """It also stops the process that runs the tests, and the processes that the code has started there."""
     change(filled, "lib/loss_vae.py", "import torch\n", f"""import torch
 import os, subprocess, time
 child = subprocess.Popen([{sys.executable!r}, "-c", "import time; time.sleep(300)"])
@@ -146,18 +168,18 @@ time.sleep(300)
                 break
             time.sleep(0.1)
         else:
-            raise AssertionError(f"process {pid} goes on")
+            raise AssertionError(f"process {pid} is still running")
 
 
 def is_alive(pid):
-    """Whether a process runs; one that nobody has waited for yet does not."""
+    """Return whether a process runs; a zombie does not."""
     done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], stdout=subprocess.PIPE, universal_newlines=True)
     return done.stdout.strip()[:1] not in ("", "Z")
 
 
-# Code that breaks off
+# Code that ends or hangs
 
-def test_code_that_ends_python_costs_the_tests_that_call_it(filled):
+def test_code_that_terminates_python_costs_the_tests_that_call_it(filled):
     for path, code in (("lib/loss_vae.py", "import os\nos._exit(0)"),
                        ("lib/explore_latent_space.py", "import os, signal\nos.kill(0, signal.SIGTERM)")):
         change(filled, path, "import torch\n", f"import torch\n{code}\n")
@@ -168,15 +190,15 @@ def test_code_that_ends_python_costs_the_tests_that_call_it(filled):
     assert said == {NOT_ENDED}, said
 
 
-def test_a_loop_without_an_end_is_given_up(filled, monkeypatch):
-    """And where it was is said."""
+def test_an_infinite_loop_is_stopped(filled, monkeypatch):
+    """The message says where the code was running."""
     monkeypatch.setattr(scoring, "TIMEOUT", 15)
     change(filled, "lib/explore_latent_space.py", "    batches = [", "    while True:\n        pass\n    batches = [")
     rows = scoring.score(filled, seed=1).rows
     assert earned(rows)["1.3"] < 2 and earned(rows)["1.1"] == 4 and earned(rows)["3.2"] == 0
     failures, = [row.failures for row in rows if row.task.number == "1.3"]
     start = (filled / "lib" / "explore_latent_space.py").read_text(encoding="utf-8").split("while True")[0]
-    place = r"Your code was still busy after 15 seconds in get_mu_logvar, lib.explore_latent_space.py, line (\d+): a "
+    place = r"Your code was still running after 15 seconds in get_mu_logvar, lib.explore_latent_space.py, line (\d+): "
     lines = [re.match(place, message) for _, message in failures]
     assert lines and all(int(line[1]) - start.count("\n") in (1, 2) for line in lines), failures
     assert scoring.all_pass([row for row in rows if row.task.number != "1.3"])
@@ -185,26 +207,26 @@ def test_a_loop_without_an_end_is_given_up(filled, monkeypatch):
 def test_input_does_not_wait(filled):
     change(filled, "lib/loss_vae.py", "import torch\n", "import torch\ninput()\n")
     row, = [row for row in scoring.score(filled, seed=1).rows if row.task.number == "1.2"]
-    assert row.earned == 0 and "There is nobody to answer input() here" in row.failures[0][1]
+    assert row.earned == 0 and "Nobody can answer input() here" in row.failures[0][1]
 
 
-def test_a_task_without_tests_earns_nothing(filled):
+def test_a_task_whose_tests_are_missing_earns_nothing(filled):
     (filled / "tests" / "test_loss.py").unlink()
     result = scoring.score(filled, seed=1)
     assert earned(result.rows)["1.2"] == 0 and not scoring.all_pass(result.rows)
     assert earned(result.rows)["1.1"] == 4 and earned(result.rows)["1.3"] == 2
-    assert "tests/test_loss.py is gone" in result.edits
+    assert "tests/test_loss.py is missing" in result.edits
 
 
-def test_a_test_file_that_is_broken_ends_the_score(filled):
-    """Even if its task has other tests."""
+def test_a_broken_test_file_stops_the_score(filled):
+    """This holds even if its task has other tests."""
     (filled / "tests" / "test_train_diffusion.py").write_text("import nothing_of_that_name\n")
     with pytest.raises(RuntimeError) as caught:
         scoring.score(filled, seed=1)
     assert "No module named 'nothing_of_that_name'" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_report_that_was_cut_off(tmp_path):
+def test_an_incomplete_report(tmp_path):
     path = tmp_path / "report.jsonl"
     assert read_report(path) == {}
     path.write_text('["a", "1.1", "%s"]\n["a", "1.1", ""]\n["b", "1.1", "%s"]\n["b", "1.' % (NOT_RUN, NOT_RUN))
@@ -222,14 +244,14 @@ def test_printable_text(text, shown):
 
 
 def test_a_report_is_read_as_text(tmp_path):
-    """Lines that are no report do not count, and what it says cannot steer a terminal."""
+    """Malformed lines are ignored, and messages cannot control a terminal."""
     path = tmp_path / "report.jsonl"
     path.write_text('["a", "1.1", "x\\u001b[2Jy"]\n["b", 1, ""]\n[["c"], "1.1", ""]\n{"d": 1}\n7\nnull\n["e", "1.1"]\n')
     assert read_report(path) == {"a": ("1.1", "xy")}
 
 
 def test_failures_in_words():
-    """The known mistake in full, even if another test comes first; a line of the others; the same messages together."""
+    """A known mistake is shown in full even if another test comes first, other failures in a line, equal ones once."""
     known = "Task 1.1: What:\n    expected: 1\n    got:      2\nThis looks like a known mistake: x is y.\nRead z."
     row = scoring.Row(TASKS[0], Fraction(1), "", [
         ("tests/test_vae.py::test_a", "Task 1.1: Numbers:\n    expected: 1\n    got:      2"),
@@ -256,7 +278,7 @@ def test_feedback(tmp_path):
         assert handed_in.feedback(tmp_path) == [], text
 
 
-def test_feedback_as_it_is_handed_out():
+def test_unfilled_feedback():
     assert [re.findall('below "(.*)"|the (hours) are missing', line)[0] for line in handed_in.feedback(ROOT)] == [
         ("Major problems", ""), ("Helpful?", ""), ("", "hours"), ("Other feedback", "")]
 
@@ -268,12 +290,12 @@ def test_feedback_as_it_is_handed_out():
     ("none\n", "", 'nothing below "Major problems"'), ("hours: [10, 8.5]", "hours: [ ]", "the hours are missing"),
     ("hours: [10, 8.5]", "ten", "the hours are missing"), ("hours: [10, 8.5]", "", "the hours are missing"),
     ("hours: [10, 8.5]", "hours: 10", "the hours are missing"), ("[10, 8.5]", "[10, 8.5", "the hours are missing"),
-    ("[10, 8.5]", "[10h]", "no numbers"), ("[10, 8.5]", "['10']", "no numbers"), ("[10, 8.5]", "[ten]", "no numbers"),
-    ("[10, 8.5]", "[-1]", "no numbers"), ("[10, 8.5]", "[True]", "no numbers"), ("[10, 8.5]", "[1e999]", "no numbers"),
-    ("[10, 8.5]", "[10, 8,5, 3]", "the hours of 4"), ("[10, 8.5]", "[{{}: 1}]", "no numbers"),
-    ("[10, 8.5]", f"[{'9' * 400}]", "no numbers"), ("[10, 8.5]", "[10,\nten]", "no numbers, [10, ten];"),
+    *(("[10, 8.5]", hours, "the hours are not numbers")
+      for hours in ("[10h]", "['10']", "[ten]", "[-1]", "[True]", "[1e999]", "[{{}: 1}]", f"[{'9' * 400}]")),
+    ("[10, 8.5]", "[10, 8,5, 3]", "hours are given for 4 people"),
+    ("[10, 8.5]", "[10,\nten]", "not numbers: [10, ten];"),
 ])
-def test_feedback_that_lacks_something(tmp_path, old, new, words):
+def test_incomplete_feedback(tmp_path, old, new, words):
     assert old in FEEDBACK
     (tmp_path / "feedback.md").write_text(FEEDBACK.replace(old, new))
     missing = handed_in.feedback(tmp_path)
@@ -290,7 +312,7 @@ def test_submission(tmp_path):
         assert handed_in.submission(tmp_path) == (False, f"no submission.pdf, but {name}")
     (tmp_path / "Submission.PDF").unlink()
     (tmp_path / "submission.pdf").write_bytes(b"PK")
-    assert handed_in.submission(tmp_path) == (False, "submission.pdf is no PDF")
+    assert handed_in.submission(tmp_path) == (False, "submission.pdf is not a PDF")
     (tmp_path / "submission.pdf").write_bytes(b"%PDF-1.5")
     assert handed_in.submission(tmp_path) == (True, "submission.pdf is there")
 
@@ -311,9 +333,9 @@ def test_style(editions, filled):
 
 
 def test_bonus_rows():
-    """A short note in the table, the complaints below it."""
+    """The table has a short note, and the messages follow below it."""
     row = scoring.row_of_bonus(TASKS[-2], [f"./lib/x.py:{number}:1: E225" for number in range(9)])
-    assert (row.earned, row.note) == (0, "9 complaints") and scoring.to_do(row) and scoring.all_pass([row])
+    assert (row.earned, row.note) == (0, "9 problems") and scoring.to_do(row) and scoring.all_pass([row])
     text = scoring.markdown(scoring.Score([row], [], 1))
     assert "    ./lib/x.py:4:1: E225\n    and 4 more\n" in text and "x.py:5" not in text
     assert scoring.row_of_bonus(TASKS[-1], ["feedback.md is missing"]).note == "feedback.md is missing"
@@ -323,7 +345,7 @@ def test_bonus_rows():
 # Edits outside the gaps
 
 def test_no_edits_in_gaps(editions, filled):
-    """Whatever is in a gap, and however git treats line ends and their spaces."""
+    """Gaps may contain anything, and git may change line ends and trailing spaces."""
     for path in edits.handed_out(filled):
         data = (filled / path).read_bytes()
         (filled / path).write_bytes(data.replace(b"\n", b"\r\n") + b"\r\n")
@@ -337,12 +359,13 @@ def test_no_edits_in_gaps(editions, filled):
 
 @pytest.mark.parametrize("old, new, said", [
     ("self.kl_loss_weight = kl_loss_weight", "self.kl_loss_weight = 1",
-     "`self.kl_loss_weight = 1` in place of `self.kl_loss_weight = kl_loss_weight`"),
-    ("import torch\n", "import math\nimport torch\n", "`import math` in place of nothing"),
-    ("        super().__init__()\n", "", "nothing in place of `super().__init__()`"),
+     "`self.kl_loss_weight = 1` instead of `self.kl_loss_weight = kl_loss_weight`"),
+    ("import torch\n", "import math\nimport torch\n", "`import math` added"),
+    ("        super().__init__()\n", "", "`super().__init__()` removed"),
+    ("import torch\n", "import math\nimport torch as t\n", "`import math` and 1 more instead of `import torch`"),
     ("        # END TODO 1.2 ########################\n", "", "the marker `# END TODO 1.2 "),
     ("        # START TODO 1.2 ########################\n", "", "the marker `# START TODO 1.2 "),
-    ("# START TODO 1.2", "# BEGIN TODO 1.2", "the marker `# START TODO 1.2 ########################` is not as it"),
+    ("# START TODO 1.2", "# BEGIN TODO 1.2", "the marker `# START TODO 1.2 ########################` was changed"),
 ])
 def test_edits_are_listed(filled, old, new, said):
     path = "lib/loss_vae.py"
@@ -355,7 +378,7 @@ def test_edits_are_listed(filled, old, new, said):
 
 
 def test_many_edits(filled):
-    """Each line of neighbours is told, but not more than a few of a file, nor more than a few words of a line."""
+    """Each of several neighbouring lines is listed, but only a few lines of a file, and only the start of a line."""
     change(filled, "lib/distances.py", "    ", "   ")
     text = (filled / "lib" / "script.py").read_text(encoding="utf-8").splitlines()
     text[0], text[3:5] = text[0] + "!", ["1", "2"]
@@ -368,12 +391,12 @@ def test_many_edits(filled):
     assert all(len(edit) < 170 for edit in found) and "...`" in of_script[0]
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut off", "other", "inside"])
-def test_without_the_code_as_it_was_handed_out(filled, damage):
+@pytest.mark.parametrize("damage", ["missing", "cut off", "other", "inside"])
+def test_damaged_original_code(filled, damage):
     path = filled / edits.HANDED_OUT
     data = path.read_bytes()
     path.unlink()
-    if damage != "gone":
+    if damage != "missing":
         middle = len(data) // 3
         path.write_bytes({"cut off": data[:100], "other": b"PK",
                           "inside": data[:middle] + bytes(2000) + data[middle + 2000:]}[damage])
@@ -381,7 +404,7 @@ def test_without_the_code_as_it_was_handed_out(filled, damage):
     assert status == 0 and "    tests/handout.zip is missing or damaged" in output, output
 
 
-def test_files_that_are_new_or_gone(filled):
+def test_new_and_missing_files(filled):
     (filled / "run_vae_training.py").unlink()
     (filled / "conftest.py").write_text("")
     (filled / "lib" / "mine.py").write_text("")
@@ -389,7 +412,7 @@ def test_files_that_are_new_or_gone(filled):
     (filled / "tests" / "more" / "pytest.ini").write_text("")
     (filled / "notes.txt").write_text("")
     assert edits.find_edits(filled, edits.handed_out(filled)) == [
-        "run_vae_training.py is gone", "conftest.py is new", "lib/mine.py is new", "tests/more/pytest.ini is new"]
+        "run_vae_training.py is missing", "conftest.py is new", "lib/mine.py is new", "tests/more/pytest.ini is new"]
     status, output = run_score(filled)
     assert status == 0 and "## Edits outside the gaps" in output and "    lib/mine.py is new" in output
 

@@ -1,4 +1,4 @@
-"""What a student sets for the whole process stays in the calls of their own task, wherever the line is."""
+"""Settings that a student's code changes for the whole process do not affect the tests of other tasks."""
 import re
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from course import handout
 from course.bank.trial import build, run_tests
 from course.tests.support import ROOT
 
-# A line, and an expression that must have the same value before a call with this line and after it.
+# A line of code, and an expression that must have the same value before and after a call with this line
 LINES = [
     ("torch.set_default_dtype(torch.float64)", "torch.ones(1).dtype"),
     ("torch.set_default_tensor_type(torch.DoubleTensor)", "torch.ones(1).dtype"),
@@ -61,7 +61,7 @@ def test_each_setting_is_restored():
 
 
 def with_lines(folder, path, place):
-    """Write the project to a folder, with all lines at the module level of a file or in each of its gaps."""
+    """Write the project to a folder with all lines at the module level of a file, or in each of its gaps."""
     mine = folder.parent / "mine.py"
     mine.write_text(f"{IMPORTS}for line in {[line for line, _ in LINES]!r}:\n    try:\n        exec(line)\n"
                     f"    except Exception:\n        pass\nopen({str(folder / 'ran')!r}, 'w').close()\n")
@@ -86,13 +86,13 @@ def failures_of_other_tasks(path, place):
         own = {gap.task for gap in handout.find_gaps(ROOT) if gap.path == path}
         failures = [f"{test}: {said}" for test, (task, said) in results.items() if said and task not in own]
         if not results or not (folder / "ran").exists():
-            failures.append("the tests did not end, or the lines did not run")
+            failures.append("the tests did not finish, or the lines did not run")
         return [f"lines in {path}, {place}: {failure}" for failure in failures]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the fork server to be fast enough")
 def test_other_tasks_keep_their_points():
-    """All lines at once, for each file with a gap, at its module level and in its gaps."""
+    """Run all lines at once, for each file with a gap, at its module level and in its gaps."""
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda case: failures_of_other_tasks(*case),
                               [(path, place) for path in WITH_GAPS for place in ("module", "gap")]))

@@ -97,7 +97,7 @@ def test_a_handout_that_is_filled_in(handouts, github, tmp_path):
     statuses, summary = run_job(job, clone(handouts / "filled", tmp_path / "clone"), tmp_path, **github.variables)
     assert statuses == {"install": 0, "score": 0, "pushes": 0, "code style": 0}
     assert "| 16 + 2 |     13 |" in summary and summary.count("submission.pdf is there") == 2
-    assert summary.endswith("Pushes to `main`: 3 of 3 that are allowed.\n")
+    assert summary.endswith("Pushes to `main`: 3, of 3 allowed.\n")
     assert github.requests == [("/repos/team/work/activity?ref=refs/heads/main&per_page=100", "Bearer secret")]
 
 
@@ -107,7 +107,7 @@ def test_a_handout_that_is_not_filled_in(handouts, github, tmp_path):
     statuses, summary = run_job(job, clone(handouts / "unfilled", tmp_path / "clone"), tmp_path, **github.variables)
     assert statuses == {"install": 0, "score": 1, "pushes": 0, "code style": 0}
     assert "| 16 + 2 |      0 |" in summary and "Task 1.1 is not filled in yet: the gap in" in summary
-    assert "4 of 3 that are allowed. Points are deducted for more." in summary
+    assert "4, of 3 allowed. Extra pushes cost points." in summary
 
 
 def test_a_handout_with_a_mistake_and_bad_style(handouts, tmp_path):

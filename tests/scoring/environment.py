@@ -1,11 +1,12 @@
-"""Does this Python have what requirements.txt lists? Asked by runtests.sh and runtests.bat; the exit status answers."""
+"""Check that this Python has what requirements.txt lists; runtests.sh and runtests.bat use the exit status."""
 import re
 import sys
 from pathlib import Path
+from typing import List
 
 
-def missing():
-    """The names of what is missing here or too old."""
+def missing() -> List[str]:
+    """Return the names of packages that are missing or too old."""
     if sys.version_info < (3, 8):
         return ["Python 3.8 or later"]
     from importlib.metadata import PackageNotFoundError, version
@@ -13,10 +14,10 @@ def missing():
     names = []
     for name, least in re.findall(r"^([\w-]+)>=([\d.]+)", text, re.MULTILINE):
         try:
-            here = [int(number) for number in re.findall(r"\d+", version(name))[:2]]
+            installed = [int(number) for number in re.findall(r"\d+", version(name))[:2]]
         except PackageNotFoundError:
-            here = []
-        if here < list(map(int, least.split("."))):
+            installed = []
+        if installed < list(map(int, least.split("."))):
             names.append(name)
     return names
 

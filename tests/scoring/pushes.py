@@ -1,7 +1,7 @@
-"""How many pushes to main there were, of those that are allowed: python -m tests.scoring.pushes, on GitHub Actions
+"""Count the pushes to main, on GitHub Actions: python -m tests.scoring.pushes
 
-GitHub keeps a list of a repository's activity (docs.github.com, REST API, "List repository activities"). The branch's
-creation is not a push.
+GitHub lists a repository's activity (docs.github.com, REST API, "List repository activities"). Creating the branch is
+not a push.
 """
 import http.client
 import json
@@ -14,7 +14,11 @@ KINDS = "push", "force_push", "pr_merge", "merge_queue_merge"
 
 
 def count_pushes() -> int:
-    """The number of pushes to main, up to 100. Raises OSError, ValueError or KeyError where it cannot be had."""
+    """Return the number of pushes to main, up to 100.
+
+    Raises:
+        OSError, HTTPException, ValueError, KeyError, TypeError: GitHub does not tell.
+    """
     url = (f"{os.environ['GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}/activity"
            "?ref=refs/heads/main&per_page=100")
     request = urllib.request.Request(url, headers={
@@ -24,12 +28,13 @@ def count_pushes() -> int:
 
 
 def in_words() -> str:
+    """Return a line about the number of pushes, or why it is unknown."""
     try:
         number = count_pushes()
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         return f"The pushes to `main` could not be counted ({type(error).__name__}: {error})."
-    words = f"Pushes to `main`: {number} of {PUSHES} that are allowed."
-    return words + (" Points are deducted for more." if number > PUSHES else "")
+    words = f"Pushes to `main`: {number}, of {PUSHES} allowed."
+    return words + (" Extra pushes cost points." if number > PUSHES else "")
 
 
 if __name__ == "__main__":

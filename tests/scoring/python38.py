@@ -1,7 +1,7 @@
-"""What Python 3.8 cannot run, found by a plain look at the code; the same on every Python that looks.
+"""Find code that Python 3.8 cannot run, by reading it; the result is the same on every Python.
 
-Syntax is found completely. Of names only those are found that a module, a builtin or a type of the standard library got
-after 3.8, where the code says which module it means.
+All newer syntax is found. Newer names are found only if they are in NEW_NAMES, NEW_METHODS or NEW_KEYWORDS and the code
+says which module it means.
 """
 import ast
 import io
@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from tests.scoring.report import in_one_line
 
-# "module.name" of the standard library, or a whole module, by the Python that brought it
+# Names "module.name" of the standard library, or whole modules, by the Python version that introduced them
 NEW_NAMES = """
 3.9  graphlib zoneinfo ast.unparse asyncio.to_thread functools.cache importlib.resources.files math.lcm math.nextafter
      math.ulp os.pidfd_open os.waitstatus_to_exitcode random.randbytes types.GenericAlias typing.Annotated
@@ -39,7 +39,7 @@ NEW_NAMES = """
 3.14 annotationlib compression concurrent.futures.InterpreterPoolExecutor concurrent.interpreters pathlib.types
      string.templatelib typing.evaluate_forward_ref
 """
-# Methods whose names nothing else has
+# Methods with unique names
 NEW_METHODS = {"removeprefix": "3.9", "removesuffix": "3.9", "is_relative_to": "3.9", "with_stem": "3.9",
                "bit_count": "3.10", "hardlink_to": "3.10", "is_junction": "3.12", "with_segments": "3.12",
                "full_match": "3.13", "from_uri": "3.13"}
@@ -50,30 +50,30 @@ TYPES = {f"builtins.{name}" for name in
 GENERIC = {"builtins.list", "builtins.dict", "builtins.tuple", "builtins.set", "builtins.frozenset", "builtins.type",
            "collections.OrderedDict", "collections.defaultdict", "collections.deque", "collections.Counter",
            "collections.ChainMap", "os.PathLike", "queue.Queue", "re.Match", "re.Pattern", "functools.partial"}
-BROUGHT_BY: Dict[str, str] = {}
+NEEDS: Dict[str, str] = {}                              # the version by name
 for _line in NEW_NAMES.replace("\n     ", " ").strip().splitlines():
     _version, *_names = _line.split()
-    BROUGHT_BY.update(dict.fromkeys(_names, _version))
+    NEEDS.update(dict.fromkeys(_names, _version))
 
 
 def find_newer(folder: Path) -> List[str]:
-    """Say in words what Python 3.8 cannot run in the folder's scripts and in its lib."""
-    found = []
+    """Describe what Python 3.8 cannot run in the folder's scripts and in its lib."""
+    found: List[str] = []
     for path, text in _code(folder):
         line = unreadable(text)
         newer = newer_names(text) if line is None else [(line, "Python 3.8 does not understand this line")]
-        found += [in_one_line(f"{path}, line {line}: {words}") for line, words in newer]
+        found += [in_one_line(f"{path}, line {number}: {words}") for number, words in newer]
     return found
 
 
 def unreadable_files(folder: Path) -> List[Tuple[str, int]]:
-    """Return the files that are no syntax of Python 3.8, each with its first line that is none."""
+    """Return the files that Python 3.8 cannot parse, each with the first line that it does not understand."""
     lines = [(path, unreadable(text)) for path, text in _code(folder)]
     return [(in_one_line(path), line) for path, line in lines if line is not None]
 
 
 def _code(folder: Path) -> List[Tuple[str, str]]:
-    """Return path and text of the scripts and of all files of lib."""
+    """Return path and text of the scripts and of all files in lib."""
     return [(path.relative_to(folder).as_posix(), path.read_bytes().decode("utf-8-sig", errors="replace"))
             for path in sorted(set(folder.glob("*.py")) | set(folder.glob("lib/**/*.py"))) if path.is_file()]
 
@@ -81,14 +81,14 @@ def _code(folder: Path) -> List[Tuple[str, str]]:
 # Syntax
 
 def unreadable(text: str) -> Optional[int]:
-    """Return the first line that is no syntax of Python 3.8, or None."""
+    """Return the first line that Python 3.8 cannot parse, or None."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")             # of invalid escapes
+            warnings.simplefilter("ignore")             # about invalid escapes
             tree = ast.parse(text)
     except SyntaxError as error:
         lines = text.splitlines()
-        inside = (error.text or "").strip("()\n ")      # up to 3.11 an f-string is parsed alone, as line 1
+        inside = (error.text or "").strip("()\n ")      # up to 3.11, an f-string is parsed separately, as line 1
         if error.filename == "<fstring>" and any(inside in line for line in lines):
             return next(number for number, line in enumerate(lines, 1) if inside in line)
         return error.lineno or 1
@@ -96,13 +96,13 @@ def unreadable(text: str) -> Optional[int]:
         return 1
     if sys.version_info < (3, 9):
         return None
-    lines = [line.encode() for line in re.split(r"\r\n|\r|\n", text)]  # the syntax tree counts bytes
-    found = [line for node in ast.walk(tree) for line in _newer_nodes(node, lines)]
+    encoded = [line.encode() for line in re.split(r"\r\n|\r|\n", text)]  # columns of the syntax tree count bytes
+    found = [line for node in ast.walk(tree) for line in _newer_nodes(node, encoded)]
     return min(found + list(_newer_tokens(text)), default=None)
 
 
 def _newer_nodes(node: Any, lines: List[bytes]) -> Iterator[int]:
-    """Yield the lines that Python 3.8 does not understand because of a node of the syntax tree."""
+    """Yield the lines that Python 3.8 cannot parse because of a node of the syntax tree."""
     kind = type(node).__name__
     if kind in ("Match", "TypeAlias", "TemplateStr"):
         yield node.lineno
@@ -126,10 +126,11 @@ def _newer_nodes(node: Any, lines: List[bytes]) -> Iterator[int]:
 
 
 def _is_bare_tuple(node: Any, lines: List[bytes]) -> bool:
-    """Return whether it is a tuple without brackets around it."""
-    return isinstance(node, ast.Tuple) and not (
-        lines[node.lineno - 1][node.col_offset:].startswith(b"(")
-        and lines[node.end_lineno - 1][:node.end_col_offset].endswith(b")"))
+    """Return whether a node is a tuple without brackets around it."""
+    if not isinstance(node, ast.Tuple) or node.end_lineno is None:
+        return False
+    return not (lines[node.lineno - 1][node.col_offset:].startswith(b"(")
+                and lines[node.end_lineno - 1][:node.end_col_offset].endswith(b")"))
 
 
 def _is_after_bracket(node: Any, lines: List[bytes]) -> bool:
@@ -142,16 +143,16 @@ def _is_dotted_name(node: Any) -> bool:
 
 
 def _newer_tokens(text: str) -> Iterator[int]:
-    """Yield the lines with an `as` in the brackets of a `with`, and those where an f-string needs Python 3.12."""
-    quotes: List[str] = []                              # of the f-strings around a token
+    """Yield the lines with `as` inside the brackets of a `with`, and those where an f-string needs Python 3.12."""
+    quotes: List[str] = []                              # quotes of the f-strings around a token
     depth, is_import = 0, False
     for kind, string, (line, _), _, _ in tokenize.generate_tokens(io.StringIO(text, newline="").readline):
         name = tokenize.tok_name[kind]
         if name == "FSTRING_END":
             quotes.pop()
             continue
-        around = quotes[:-1] if name == "FSTRING_MIDDLE" else quotes  # of those in whose expression the token is
-        if around and (name == "COMMENT" or any(taboo in string for taboo in around + ["\\"])
+        around = quotes[:-1] if name == "FSTRING_MIDDLE" else quotes  # the token is inside their expressions
+        if around and (name == "COMMENT" or any(banned in string for banned in around + ["\\"])
                        or "\n" in string and min(map(len, around)) == 1):
             yield line
         if name == "FSTRING_START":
@@ -171,11 +172,11 @@ def _newer_tokens(text: str) -> Iterator[int]:
 # Names
 
 def newer_names(text: str) -> List[Tuple[int, str]]:
-    """Return the lines, with what is in them, that need a newer Python when they run. The text is syntax of 3.8."""
+    """Return the lines that need a newer Python when they run, and why. Python 3.8 must be able to parse the text."""
     tree = ast.parse(text)
     aliases = _imported(tree)
     bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    bound |= {getattr(node, "arg", None) or getattr(node, "name", None) for node in ast.walk(tree)
+    bound |= {getattr(node, "arg", "") or getattr(node, "name", "") for node in ast.walk(tree)
               if isinstance(node, (ast.arg, ast.FunctionDef, ast.ClassDef, ast.ExceptHandler))}
 
     def dotted(node: Any) -> str:
@@ -205,12 +206,12 @@ def newer_names(text: str) -> List[Tuple[int, str]]:
         elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and (
                 dotted(node.value) in GENERIC or dotted(node.value).startswith("collections.abc.")):
             name = dotted(node.value).split(".")[-1]
-            found.add((node.lineno, f"`{name}[...]` needs Python 3.9: take the name from typing"))
+            found.add((node.lineno, f"`{name}[...]` needs Python 3.9: use the type from typing"))
     return sorted(found)
 
 
 def _imported(tree: ast.AST) -> Dict[str, str]:
-    """Return what the names that are imported mean, like {"np": "numpy", "cache": "functools.cache"}."""
+    """Return the full names of imported names, like {"np": "numpy", "cache": "functools.cache"}."""
     aliases = {}
     for node in ast.walk(tree):
         for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
@@ -228,7 +229,7 @@ def _nodes_that_run(node: Any, lazy: bool, in_function: bool = False, is_annotat
     """Yield the nodes that Python 3.8 evaluates, and whether each is in an annotation.
 
     Args:
-        lazy: whether annotations are not evaluated, by `from __future__ import annotations`.
+        lazy: annotations are not evaluated, because of `from __future__ import annotations`.
     """
     yield node, is_annotation
     in_function = in_function or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
@@ -242,7 +243,7 @@ def _nodes_that_run(node: Any, lazy: bool, in_function: bool = False, is_annotat
 
 
 def _is_guarded(node: Any, field: str) -> bool:
-    """Return whether the code itself asks first whether Python can do what is in a field of the node."""
+    """Return whether the code first checks that Python can run what is in a field of the node."""
     if isinstance(node, ast.Try) and field == "body":
         caught = {part.id for handler in node.handlers for part in ast.walk(handler.type or ast.Name("Exception"))
                   if isinstance(part, ast.Name)}
@@ -253,14 +254,14 @@ def _is_guarded(node: Any, field: str) -> bool:
 
 
 def _of_later_library(node: Any, dotted: Callable[[Any], str]) -> Iterator[Tuple[str, str]]:
-    """Yield what of the standard library a node uses that came after Python 3.8, and with which Python."""
-    names = []
+    """Yield the names newer than Python 3.8 that a node uses from the standard library, and their versions."""
+    names: List[str] = []
     if isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom) and not node.level:
-        names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        names = [str(node.module)] + [f"{node.module}.{alias.name}" for alias in node.names]
     elif isinstance(node, ast.Attribute) or isinstance(node, ast.Name) and dotted(node).startswith("builtins."):
-        names = [dotted(node)]                          # a name that was imported is told where it was
+        names = [dotted(node)]                          # an imported name is reported at its import
     elif isinstance(node, ast.Call):
         method = getattr(node.func, "attr", "")
         if method in NEW_METHODS:
@@ -270,5 +271,5 @@ def _of_later_library(node: Any, dotted: Callable[[Any], str]) -> Iterator[Tuple
             if keyword.arg in given:
                 yield f"{dotted(node.func)}({keyword.arg}=...)", given[keyword.arg]
     for name in names:
-        if name in BROUGHT_BY:
-            yield name, BROUGHT_BY[name]
+        if name in NEEDS:
+            yield name, NEEDS[name]

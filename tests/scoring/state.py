@@ -1,45 +1,47 @@
-"""Settings of the whole process: a call of your code may change them, and the next call starts without the changes."""
+"""Settings of the whole process: a call of your code may change them, and they are restored before the next call."""
 import contextlib
 import os
 import signal
 import sys
 import warnings
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
 
 
-def attribute(module, name):
+def attribute(module: Any, name: str) -> Tuple[Callable, Callable]:
+    """Return how to read and how to set an attribute of a module."""
     return (lambda: getattr(module, name)), (lambda value: setattr(module, name, value))
 
 
-def default_device():
+def default_device() -> Optional[torch.device]:
     try:
         return torch.empty(0).device
-    except Exception:                               # this machine has no such device
+    except Exception:                               # the device does not exist on this machine
         return None
 
 
-def working_directory():
+def working_directory() -> str:
     try:
         return os.getcwd()
     except OSError:                                 # it was deleted
         return ""
 
 
-def set_environment(variables):
+def set_environment(variables: Dict[str, str]) -> None:
     for name in set(os.environ) - set(variables):
         del os.environ[name]
     os.environ.update(variables)
 
 
-def set_warning_filters(filters):
-    warnings.resetwarnings()                        # so that Python forgets which filter matched which warning
-    warnings.filters[:] = filters
+def set_warning_filters(filters: List[Any]) -> None:
+    warnings.resetwarnings()                        # also clears Python's cache of which filter matched which warning
+    warnings.filters[:] = filters                   # type: ignore[index]
 
 
-# How to read a setting, and how to set it.
-SETTINGS = [
+# How to read each setting, and how to set it
+SETTINGS: List[Tuple[Callable, Callable]] = [
     (sys.getrecursionlimit, sys.setrecursionlimit),
     (default_device, lambda _: torch.set_default_device(None)),
     (torch.get_default_dtype, torch.set_default_dtype),
@@ -69,11 +71,11 @@ SETTINGS += [(lambda number=number: signal.getsignal(number), lambda handler, nu
 
 
 @contextlib.contextmanager
-def restored():
+def restored() -> Iterator[None]:
     """Restore all settings afterwards.
 
-    A module of lib may change them when it is imported, which happens once. If anything has changed, forget these
-    modules: the next call imports them again, so that it meets the same settings whichever test comes first.
+    A module of lib may change them when it is imported, which happens once. If anything has changed, these modules are
+    forgotten: the next call imports them again, so that the settings are the same whichever test runs first.
     """
     before = [read() for read, _ in SETTINGS]
     try:

@@ -1,13 +1,14 @@
-"""The style check that the score makes: pycodestyle, with the same answer on every Python.
+"""The style check of the score: pycodestyle, with the same result on every Python.
 
     python tests/scoring/style.py --max-line-length 120 .
 
-Since Python 3.12 pycodestyle also checks what is in the braces of f-strings, and since 3.10 it treats names like
-`match` as keywords. Here it does neither.
+On Python 3.12 and later, pycodestyle also checks the code inside the braces of f-strings; on 3.10 and later, it treats
+names like `match` as keywords. This check does neither.
 """
 import io
 import keyword
 import re
+from typing import List, Sequence
 
 import pycodestyle
 
@@ -21,9 +22,9 @@ LITERAL = re.compile(r"""
 PLAIN = {"f": "u", "rf": "rb", "fr": "br"}              # prefixes of the same length
 
 
-def without_f_strings(lines):
-    """Make plain strings of all f-strings; nothing moves."""
-    def make_plain(match):
+def without_f_strings(lines: Sequence[str]) -> List[str]:
+    """Turn all f-strings into plain strings of the same length."""
+    def make_plain(match: "re.Match[str]") -> str:
         prefix = match["prefix"]
         return match[0] if prefix is None else PLAIN.get(prefix.lower(), prefix) + match["string"]
 

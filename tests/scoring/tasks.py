@@ -1,9 +1,9 @@
-"""The tasks of the course and their points: the one place where they stand."""
+"""The tasks of the course and their points."""
 from typing import NamedTuple
 
 
 class Task(NamedTuple):
-    """One row of the table of tasks. A bonus task's points come on top of the sum of the others."""
+    """One row of the table of tasks. Points of a bonus task are added to the sum of the others."""
     number: str
     title: str
     points: int
@@ -25,4 +25,4 @@ TASKS = (
     Task("feedback", "feedback", 1, "all parts filled in", "feedback.md", bonus=True),
 )
 
-PUSHES = 3  # to main that are allowed
+PUSHES = 3  # this many pushes to main are allowed
