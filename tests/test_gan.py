@@ -384,9 +384,9 @@ def row_in_words(rows, place):
     return f"{len(rows)} layers" + (f", number {place + 1} is: {rows[place]}" if place < len(rows) else "")
 
 
-def run_with_both_signs(call, network, sizes, training, **options):
+def run_with_both_signs(call, network, sizes, training, tries, **options):
     """Return an input and the results of run_network, if possible with both signs before the output's activation."""
-    for _ in range(100):
+    for _ in range(tries):
         x = random_inputs(network, sizes)
         got = call(run_network, network=network, sizes=sizes, x=x, seed=fresh(), training=training,
                    **options)
@@ -400,7 +400,7 @@ def name_activation(call, network, training, place):
     """Return the name of the known activation that fits after a layer, for small and for large numbers; "" if none."""
     fitting = []
     for scale in (0.3, 1.0, 6.0):
-        _, got = run_with_both_signs(call, network, SIZES[network][0], training, scale=scale)
+        _, got = run_with_both_signs(call, network, SIZES[network][0], training, tries=100, scale=scale)
         after = [note[0] for note in got["layers"][1:]] + [np.reshape(got["outputs"][0], got["layers"][-1][1].shape)]
         fitting.append(activations_between(got["layers"][place][1], after[place]))
     return next((name for name in fitting[0] if all(name in names for names in fitting)), "")
@@ -409,7 +409,7 @@ def name_activation(call, network, training, place):
 def check_output(call, network, training):
     """Compare the output with what the weights give in float64; if it differs, name the activation that causes it."""
     layers, sizes = check_layers(call, network, training), SIZES[network][0]
-    x, got = run_with_both_signs(call, network, sizes, training)
+    x, got = run_with_both_signs(call, network, sizes, training, tries=20)
     expected = x.astype(np.float64)
     for layer, (_, _, *tensors) in zip(layers, got["layers"]):
         expected = ACTIVATIONS[layer.activation](run_layer(layer, expected, tensors, training))
