@@ -1,12 +1,12 @@
 @echo off
-rem Run the tests and the style check. Takes the active Python environment if it has what requirements.txt lists;
-rem else it makes one in .venv (the first time this downloads PyTorch).
+rem Run the tests and the style check, in the active Python environment if it has everything in requirements.txt,
+rem otherwise in a new one in .venv (the first time, this downloads PyTorch).
 cd /d "%~dp0"
 set PY=python
 "%PY%" tests\scoring\environment.py >nul 2>nul && goto run
 set PY=.venv\Scripts\python.exe
 "%PY%" tests\scoring\environment.py >nul 2>nul && goto run
-echo making an environment in .venv
+echo creating an environment in .venv
 python -m venv .venv || exit /b 1
 "%PY%" -m pip install -qq -r requirements.txt || exit /b 1
 
