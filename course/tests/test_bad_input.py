@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from argparse import Namespace
 from pathlib import Path
+from typing import Any, Dict
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_flag_out_of_range(script, flags, name, tmp_path):
 
 # What goes wrong later: prepare makes the working directory, whose "run" is a copy of a finished run.
 
-CASES = {}
+CASES: Dict[str, Any] = {}
 
 
 def case(name, script, flags, status, *words, made=()):

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,8 +248,8 @@ def test_cut_exif_block_is_no_reason_to_refuse(tmp_path, format):
             assert sorted(grey(tmp_path / "a.jpg").shape) == [40, 60]
 
 
-DAMAGES = [(format, options) for format in ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP") for options in ({},)] + [
-    ("TIFF", {"compression": name}) for name in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")]
+DAMAGES: Any = [*((format, {}) for format in ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP")), *(
+    ("TIFF", {"compression": name}) for name in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"))]
 
 
 @pytest.mark.parametrize("format, options", DAMAGES, ids=["-".join([f, *o.values()]) for f, o in DAMAGES])

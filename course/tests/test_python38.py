@@ -160,7 +160,7 @@ def test_style_ignores_f_strings(tmp_path, text, codes):
 
 @pytest.mark.skipif(sys.version_info >= (3, 9), reason="uses the parser of Python 3.8")
 def test_python_38_agrees():
-    for text, line in NEWER_SYNTAX:
+    for text, _ in NEWER_SYNTAX:
         with pytest.raises((SyntaxError, ValueError)):
             ast.parse(text)
     for text in OLD_SYNTAX:

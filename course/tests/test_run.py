@@ -164,7 +164,8 @@ def test_file_size_limit(after_two, small, alone):
     before, cwd = contents(after_two), after_two.parent
     flags = (*small, "--num_epochs", EPOCHS, "--resume")
     for limit, name in (600_000, "checkpoint.pt"), (20_000, "reconstruction_epoch_03.png"):
-        done = run(TRAIN, *flags, cwd=cwd, preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)))
+        done = run(TRAIN, *flags, cwd=cwd,
+                   preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)))
         assert_one_line(done, 1, name, "File too large")
         after = contents(after_two)
         assert {key: after[key] for key in set(before) - {RECORD}} == {

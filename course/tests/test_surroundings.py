@@ -4,6 +4,7 @@ lost, no traceback and no library's warning. course/tests/surroundings generates
 import os
 import signal
 from subprocess import CompletedProcess
+from typing import Dict
 
 import pytest
 
@@ -33,7 +34,7 @@ REAL = {"environments": (
     "ffmpeg missing run_gan_training", "device sample_gan hpu"), "names": ("name run_gan_training  --output_dir=~/x",)}
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-counts = {}
+counts: Dict[str, int] = {}
 
 
 @pytest.fixture(scope="module")

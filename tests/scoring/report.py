@@ -22,8 +22,12 @@ def printable(text: str) -> str:
     Invisible characters can reverse the direction of the text that follows.
     """
     text = re.sub(r"\r\n?", "\n", SEQUENCE.sub("", text))
-    return "".join({"C": "\ufffd" if "\ud800" <= char <= "\udfff" else "", "Z": " "}.get(
-        unicodedata.category(char)[0], char) if char not in "\t\n" else char for char in text)
+    def shown(char: str) -> str:
+        if "\ud800" <= char <= "\udfff":            # half of a surrogate pair
+            return "\ufffd"
+        return char if char in "\t\n" else {"C": "", "Z": " "}.get(unicodedata.category(char)[0], char)
+
+    return "".join(map(shown, text))
 
 
 def in_one_line(text: str) -> str:

@@ -65,7 +65,7 @@ class Case(NamedTuple):
     words: Sequence[Word] = ()
     says: Sequence[Word] = ()
     needs: Sequence[str] = ()
-    prepare: Callable[[Path], None] = nothing
+    prepare: Callable[[Path], object] = nothing
     made: Sequence[str] = ()
     check: Callable[[Path], None] = nothing
     surroundings: Dict[str, Any] = {}

@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Sequence, Tuple
 
@@ -63,8 +64,9 @@ def quantized(value: Tensor) -> Tensor:
 
 def replacements(value: Any) -> Dict[str, Callable[[Any], Any]]:
     """What may stand in the place of a value, by name."""
-    found = {"None": lambda v: None, "text": lambda v: "x\n\x1b[31m", "list": lambda v: [v, v],
-             "tensor of two": lambda v: torch.ones(2), "dict": lambda v: {"x": v}}
+    found: Dict[str, Callable[[Any], Any]] = {
+        "None": lambda v: None, "text": lambda v: "x\n\x1b[31m", "list": lambda v: [v, v],
+        "tensor of two": lambda v: torch.ones(2), "dict": lambda v: {"x": v}}
     if isinstance(value, Tensor):
         found = {"None": found["None"], "text": found["text"], "list": lambda v: v.tolist(), "dict": found["dict"],
                  "other shape": lambda v: torch.cat([v.flatten(), v.flatten(), v.flatten()[:1]]),
@@ -98,8 +100,11 @@ def one_of(value: Tensor, number: float) -> Tensor:
 
 def places(value: Any, here: Place = ()) -> Iterator[Tuple[Place, int]]:
     """All places in a nested structure, each with its number among its siblings."""
-    items = list(value.items()) if isinstance(value, dict) else list(
-        enumerate(value)) if isinstance(value, (list, tuple)) else []
+    items: Any = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, (list, tuple)):
+        items = list(enumerate(value))
     for number, (key, child) in enumerate(items):
         yield (*here, key), number
         yield from places(child, (*here, key))
@@ -180,7 +185,7 @@ def mutation_cases(reader: Reader, good: Any) -> Iterator[Case]:
         value = look(good, place)
         kinds = {**replacements(value), **({"missing": missing} if place else {})}
         if place and not is_read(reader, place):
-            kinds = some(kinds, turn, 2 if len(place) == 1 else 1 if len(place) == 2 and turn % 3 == 0 else 0)
+            kinds = some(kinds, turn, {1: 2, 2: int(turn % 3 == 0)}.get(len(place), 0))
         elif OPTIONAL & set(map(str, place)):
             kinds = some(kinds, turn, 1)
         elif number > 0 or "state" in place and place[2:3] not in ((), (0,)):
@@ -190,10 +195,14 @@ def mutation_cases(reader: Reader, good: Any) -> Iterator[Case]:
                 continue
             strict = must_refuse(reader, place, kind)
             yield case(reader, f"{'/'.join(map(str, place)) or 'all'}: {kind}", REFUSED if strict else ANY,
-                       lambda path, place=place, change=change: torch.save(replaced(good, place, change), str(path)))
+                       partial(save_replaced, good, place, change))
 
 
-def case(reader: Reader, name: str, status: Sequence[int], write: Callable[[Path], None], **more) -> Case:
+def save_replaced(good: Any, place: Place, change: Callable[[Any], Any], path: Path) -> None:
+    torch.save(replaced(good, place, change), str(path))
+
+
+def case(reader: Reader, name: str, status: Sequence[int], write: Callable[[Path], object], **more) -> Case:
     def prepare(cwd: Path) -> None:
         (cwd / reader.place).mkdir()
         write(cwd / reader.place / CHECKPOINT)
@@ -253,11 +262,11 @@ FILES: Dict[str, Callable[[Path], None]] = {
 def file_cases(reader: Reader, good: Any, data: bytes) -> Iterator[Case]:
     for name, content in contents_of_files(good, data).items():
         status = ANY if "changed byte" in name else REFUSED                # it may be among those that nobody reads
-        yield case(reader, f"file: {name}", status, lambda path, content=content: path.write_bytes(content) and None)
+        yield case(reader, f"file: {name}", status, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
     for name, make in FILES.items():
         yield case(reader, f"file: {name}", REFUSED, make)
     old = bytes_of(good, _use_new_zipfile_serialization=False)
-    yield case(reader, "file: of an old torch", DONE, lambda path: path.write_bytes(old) and None)
+    yield case(reader, "file: of an old torch", DONE, lambda path: path.write_bytes(old))
 
 
 def cases(stock: Path) -> Iterator[Case]:
@@ -275,8 +284,8 @@ def special_cases(good: Dict[str, Tensor]) -> Iterator[Case]:
     walk = READERS[-1]._replace(title="walk", flags=("--interpolate", "2"))
     for channels in 0, 2, 4, 5:
         for reader in (*READERS[-2:], walk):
-            yield case(reader, f"{channels} channels", REFUSED, lambda path, channels=channels: torch.save(
-                {**good, last: torch.ones(channels, *good[last].shape[1:])}, str(path)))
+            yield case(reader, f"{channels} channels", REFUSED, partial(
+                torch.save, {**good, last: torch.ones(channels, *good[last].shape[1:])}))
     for reader in (*READERS[-2:], walk):
         yield case(reader, "latent size 0", REFUSED, lambda path: torch.save(
             {**good, first: good[first][:0]}, str(path)))

@@ -2,7 +2,7 @@
 import re
 from itertools import product
 from pathlib import Path
-from typing import Iterator, List
+from typing import Any, Dict, Iterator, List, Sequence
 
 import torch
 
@@ -33,7 +33,7 @@ MATPLOTLIBRC = {"usetex": "text.usetex: True", "origin": "image.origin: lower", 
                 "broken": "this is: no setting\nfigure.dpi: many\n:::"}
 STREAMS = [(number, kind) for number in ("0", "1", "2") for kind in ("closed", "full", "broken")
            if number != "0" or kind == "closed"]
-ENVIRONMENTS = ({"COLUMNS": "1"}, {"COLUMNS": "0"}, {"COLUMNS": "-5"}, {"COLUMNS": "x"}, {"TERM": "dumb"},
+ENVIRONMENTS: Sequence[Dict[str, Any]] = ({"COLUMNS": "1"}, {"COLUMNS": "0"}, {"COLUMNS": "-5"}, {"COLUMNS": "x"}, {"TERM": "dumb"},
                 {"TERM": None}, {"TMPDIR": "/nonexistent"}, {"TMPDIR": "/dev/null"}, {"HOME": None},
                 {"HOME": "/nonexistent"}, {"PATH": ""}, {"TQDM_DISABLE": "x"}, {"DISPLAY": ":99"})
 FRESH = ({"HOME": "/proc/nothing", "MPLCONFIGDIR": None, "XDG_CACHE_HOME": None, "XDG_CONFIG_HOME": None},
@@ -47,7 +47,7 @@ def torch_devices() -> List[str]:
     try:
         torch.device("nowhere")
     except RuntimeError as error:
-        known = re.search("one of ([a-z, ]+) device type", str(error)).group(1).split(", ")
+        known = re.findall("one of ([a-z, ]+) device type", str(error))[0].split(", ")
     found = {"cpu"} | {name for name, is_there in (("cuda", torch.cuda.is_available()),
                                                    ("mps", torch.backends.mps.is_available())) if is_there}
     return sorted({*known, "hpu", "privateuseone", "mkldnn", "opengl", "ideep", "xla", "meta", "lazy"} - found)
@@ -139,7 +139,7 @@ def environment_cases() -> Iterator[Case]:
         yield Case(f"environment {script[:-3]} in a removed folder", script, ["--device=cpu"], NOT_DONE,
                    surroundings={"remove_cwd": True})
     # The bits depend on the number of threads.
-    more = {"says": ("thread",), "surroundings": {"threads": 2}}
+    more: Dict[str, Any] = {"says": ("thread",), "surroundings": {"threads": 2}}
     yield tiny(DIFFUSION, f"environment {DIFFUSION[:-3]} with more threads", "--epochs", "2", "--resume", **{
         **more, "needs": ("results_diffusion=stopped",)})
     for script in TRAIN, GAN:

@@ -3,9 +3,10 @@ import io
 import os
 import struct
 import zlib
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Sequence
+from typing import Any, Callable, Dict, Iterator, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
@@ -83,7 +84,11 @@ def nan_image() -> Image.Image:
     return Image.fromarray(values)
 
 
-def large(size: Sequence[int]) -> Image.Image:
+def link(target: str, path: Path) -> None:
+    path.symlink_to(target)
+
+
+def large(size: Tuple[int, int]) -> Image.Image:
     """Cheap to make and to pack."""
     image = Image.new("1", size, 1)
     image.paste(0, (size[0] // 4, size[1] // 4, size[0] // 2, size[1] // 2))
@@ -196,10 +201,10 @@ def folder_cases() -> Iterator[Case]:
         yield case(script, f"beside a damaged .{ending}", f"x.{ending}", (0, 2), b"something")
     things: Dict[str, Callable[[Path], None]] = {
         "folder": Path.mkdir, "fifo": lambda path: os.mkfifo(str(path)),
-        **{f"link to {to}": lambda path, to=to: path.symlink_to(to) for to in ("x.png", "nowhere", "/dev/null", ".")}}
+        **{f"link to {to}": partial(link, to) for to in ("x.png", "nowhere", "/dev/null", ".")}}
     for (title, make), script in product(things.items(), (GAN, SAMPLE)):
         yield case(script, f"{title} x.png", "x.png", (0, 2), prepare=(
-            lambda cwd, make=make: make(cwd / "images" / "x.png")))
+            lambda cwd, make=make: make(cwd / "images" / "x.png")))  # type: ignore[misc]
     for script in GAN, SAMPLE:
         flag = USES[script][1]
         for title, place in ("no image at all", "empty/x.txt"), ("only hidden ones", "empty/.x.png"), (
@@ -208,7 +213,8 @@ def folder_cases() -> Iterator[Case]:
     # A run whose folder lies inside its own data does not train on what it has drawn, and can be resumed.
     for place in "results_gan", "images/results":
         data = "." if place == "results_gan" else "images"
-        flags, more = [f"--data_dir={data}", f"--output_dir={place}"], {"made": (place,), "says": four}
+        flags = [f"--data_dir={data}", f"--output_dir={place}"]
+        more: Dict[str, Any] = {"made": (place,), "says": four}
         first = tiny(GAN, f"image run_gan_training {place} inside the data", *flags, quiet=False, **more)
         yield first._replace(then=again(GAN, *flags, quiet=False, **more))
         yield first._replace(name=f"{first.name}, replaced", then=tiny(

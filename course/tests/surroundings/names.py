@@ -133,7 +133,7 @@ def video_case(script: str, name: str) -> Case:
 
 def cases() -> Iterator[Case]:
     for number, target in enumerate(TARGETS):       # where a run takes long, every second or third name
-        step = 3 if target.script == DIFFUSION else 1 if target.script == TRAIN else 2
+        step = {DIFFUSION: 3, TRAIN: 1}.get(target.script, 2)
         for name in GOOD[number % step::step]:
             yield case("name", target, name, DONE)
     for target, name in product(TARGETS, ODD):

@@ -1,7 +1,7 @@
 """Files of the user's where a run writes: they stay as they are. What a run has made itself is replaced."""
 from itertools import product
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator, Sequence
 
 from course.tests.support import DIFFUSION, GAN, PLOT, SAMPLE, TRAIN
 from course.tests.surroundings import ANY, MINE, NEEDS, REFUSED, RESULTS, TRAINERS, Case, again, tiny
@@ -21,7 +21,7 @@ NOT_ITS_OWN = ("reconstruction_epoch_notes.png", "generated_flowers.png", "gener
 READERS = {"samples.png": (SAMPLE, ()), "samples_nearest.png": (SAMPLE, ("--nearest", "images")),
            "interpolation.mp4": (SAMPLE, ("--interpolate", "2")), "latent_space.png": (PLOT, ()),
            "kl_comparison.png": (PLOT, ("--compare", "1"))}
-HOW = ((), ("--resume",), ("--overwrite",))
+HOW: Sequence[Sequence[str]] = ((), ("--resume",), ("--overwrite",))
 VIDEOS = ("results_diffusion_forward.mp4", "results_diffusion_generation.mp4")
 
 
@@ -48,21 +48,21 @@ def folder(name: str) -> Callable[[Path], None]:
 
 
 def cases() -> Iterator[Case]:
+    ways: Any = [*((flags, "file", mine) for flags in HOW), (("--overwrite",), "link", linked)]
+    kinds: Any = (("file", mine), ("link", linked), ("folder", folder))
     for script in TRAINERS:
-        for name, (flags, what, make) in product(NAMES[script], [
-                *((flags, "file", mine) for flags in HOW), (("--overwrite",), "link", linked)]):
+        for name, (flags, what, make) in product(NAMES[script], ways):
             yield tiny(script, f"taken {script[:-3]} {what} {name} {' '.join(flags)}", *flags, quiet=False,
                        status=(0, 2), made=(RESULTS[script], *VIDEOS), prepare=make(f"{RESULTS[script]}/{name}"))
         for name in NAMES[script]:
             yield tiny(script, f"taken {script[:-3]} folder {name}", quiet=False, status=(0, 2), prepare=folder(
                 f"{RESULTS[script]}/{name}"), made=(RESULTS[script], *VIDEOS))
         yield from beside_a_run(script)
-    for name, flags, (what, make) in product(VIDEOS, HOW, (("file", mine), ("link", linked), ("folder", folder))):
+    for name, flags, (what, make) in product(VIDEOS, HOW, kinds):
         yield tiny(DIFFUSION, f"taken {what} {name} {' '.join(flags)}", *flags, quiet=False, status=(0, 2),
                    made=("results_diffusion", *VIDEOS), prepare=make(name))
     yield from two_runs_of_one_name()
-    for (name, (script, flags)), (what, make) in product(READERS.items(), (
-            ("file", mine), ("link", linked), ("folder", folder))):
+    for (name, (script, flags)), (what, make) in product(READERS.items(), kinds):
         place = name if name == "kl_comparison.png" else f"{RESULTS[script]}/{name}"
         needs = (*NEEDS[script], *(["images"] if script == SAMPLE else []))
         yield tiny(script, f"taken {script[:-3]} {what} {name}", *flags, status=ANY if what == "folder" else (0, 2),

@@ -51,7 +51,8 @@ class Bench:
     def run(self, cases: Iterable[Case]) -> List[Outcome]:
         """Run cases in several threads, each with its own workers."""
         outcomes: List[Outcome] = []
-        todo, errors = enumerate(cases), []
+        todo = enumerate(cases)
+        errors: List[BaseException] = []
 
         def work(number: int) -> None:
             try:
