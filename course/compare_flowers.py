@@ -36,7 +36,7 @@ def read(folder: Path) -> Images:
     images = (Image.open(str(path)).convert("RGB") for path, _ in files)
     pixels = np.stack([np.asarray(ImageOps.fit(image, (64, 64), Image.Resampling.BICUBIC)) for image in images])
     return Images(pixels.astype(np.float32) / 255, np.array([names.index(path.parent.name) for path, _ in files]),
-                    np.array([split for _, split in files]))
+                  np.array([split for _, split in files]))
 
 
 def halve(pixels: np.ndarray) -> np.ndarray:

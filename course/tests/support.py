@@ -159,8 +159,6 @@ def write_images(folder, count=20):
         small.resize((32 + number % 5, 32 + number % 3), Image.Resampling.BICUBIC).save(str(path))
 
 
-
-
 def archives(files):
     """Pack files as a server has them; return the archives by name, and a list of names and MD5 checksums."""
     packed = {f"{name}.gz": gzip.compress(data) for name, data in files.items()}

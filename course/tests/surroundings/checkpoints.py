@@ -259,10 +259,14 @@ FILES: Dict[str, Callable[[Path], None]] = {
         path.name), "link_to_null": lambda path: path.symlink_to("/dev/null")}
 
 
+def write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
 def file_cases(reader: Reader, good: Any, data: bytes) -> Iterator[Case]:
     for name, content in contents_of_files(good, data).items():
         status = ANY if "changed byte" in name else REFUSED                # it may be among those that nobody reads
-        yield case(reader, f"file: {name}", status, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+        yield case(reader, f"file: {name}", status, partial(write, content))
     for name, make in FILES.items():
         yield case(reader, f"file: {name}", REFUSED, make)
     old = bytes_of(good, _use_new_zipfile_serialization=False)

@@ -33,9 +33,10 @@ MATPLOTLIBRC = {"usetex": "text.usetex: True", "origin": "image.origin: lower", 
                 "broken": "this is: no setting\nfigure.dpi: many\n:::"}
 STREAMS = [(number, kind) for number in ("0", "1", "2") for kind in ("closed", "full", "broken")
            if number != "0" or kind == "closed"]
-ENVIRONMENTS: Sequence[Dict[str, Any]] = ({"COLUMNS": "1"}, {"COLUMNS": "0"}, {"COLUMNS": "-5"}, {"COLUMNS": "x"}, {"TERM": "dumb"},
-                {"TERM": None}, {"TMPDIR": "/nonexistent"}, {"TMPDIR": "/dev/null"}, {"HOME": None},
-                {"HOME": "/nonexistent"}, {"PATH": ""}, {"TQDM_DISABLE": "x"}, {"DISPLAY": ":99"})
+ENVIRONMENTS: Sequence[Dict[str, Any]] = (
+    {"COLUMNS": "1"}, {"COLUMNS": "0"}, {"COLUMNS": "-5"}, {"COLUMNS": "x"}, {"TERM": "dumb"}, {"TERM": None},
+    {"TMPDIR": "/nonexistent"}, {"TMPDIR": "/dev/null"}, {"HOME": None}, {"HOME": "/nonexistent"}, {"PATH": ""},
+    {"TQDM_DISABLE": "x"}, {"DISPLAY": ":99"})
 FRESH = ({"HOME": "/proc/nothing", "MPLCONFIGDIR": None, "XDG_CACHE_HOME": None, "XDG_CONFIG_HOME": None},
          {"HOME": None, "MPLCONFIGDIR": None}, {"MPLCONFIGDIR": "/nonexistent/deep"}, {"MPLCONFIGDIR": "/dev/null"})
 FFMPEGS = {"missing": "/nonexistent", "false": "/bin/false", "true": "/bin/true", "rubbish": "{cwd}/rubbish"}
@@ -107,8 +108,8 @@ def figure_cases() -> Iterator[Case]:
     """The images are the same, whatever the user's settings of matplotlib are."""
     def case(script, name, **more):
         images = {TRAIN: ("train_samples.png", "reconstruction_epoch_01.png", "loss_curves.png"),
-                    PLOT: ("latent_space.png",), GAN: ("training_images.png", "loss_curves.png", "nearest.png"),
-                    SAMPLE: ("samples.png",), DIFFUSION: ("schedules.png",)}[script]
+                  PLOT: ("latent_space.png",), GAN: ("training_images.png", "loss_curves.png", "nearest.png"),
+                  SAMPLE: ("samples.png",), DIFFUSION: ("schedules.png",)}[script]
         reference = {PLOT: "plotted", SAMPLE: "sampled", DIFFUSION: "done/" + DIFFUSION[:-3]}.get(
             script, f"drawn/{script[:-3]}")
         return tiny(script, f"figures {script[:-3]} {name}", quiet=script == DIFFUSION, few=True,
