@@ -22,6 +22,7 @@ def printable(text: str) -> str:
     Invisible characters can reverse the direction of the text that follows.
     """
     text = re.sub(r"\r\n?", "\n", SEQUENCE.sub("", text))
+
     def shown(char: str) -> str:
         if "\ud800" <= char <= "\udfff":            # half of a surrogate pair
             return "\ufffd"
