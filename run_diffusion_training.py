@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--n_samples", type=integer(2, 10 ** 7), default=100_000,
                         help="number of training points (default: %(default)s)")
     parser.add_argument("--epochs", "--num_epochs", type=integer(1), default=40, metavar="N",
-                        help="number of epochs; the learning rate falls to 0 over them (default: %(default)s)")
+                        help="number of epochs, over which the learning rate falls to 0 (default: %(default)s)")
     parser.add_argument("--diffusion_steps", type=integer(1, 10 ** 4), default=100,
                         help="number of timesteps (default: %(default)s)")
     parser.add_argument("--schedule", choices=("cosine", "linear"), default="cosine",
@@ -28,14 +28,14 @@ def main() -> None:
                         help="peak learning rate of Adam (default: %(default)s)")
     parser.add_argument("--n_blocks", type=integer(1, 1000), default=8, help="hidden layers (default: %(default)s)")
     parser.add_argument("--n_units", type=integer(1, 10 ** 5), default=64,
-                        help="units of each hidden layer (default: %(default)s)")
+                        help="number of units in each hidden layer (default: %(default)s)")
     parser.add_argument("--time_embedding", choices=("sinusoidal", "index"), default="sinusoidal",
                         help="how the network gets the timestep (default: %(default)s)")
     parser.add_argument("--evaluate_every", type=integer(1), default=20, metavar="EPOCHS",
                         help="measure the distance to the data every EPOCHS epochs and at the end "
                              "(default: %(default)s)")
     parser.add_argument("--no_video", action="store_true", help="save no videos")
-    parser.add_argument("--quiet", action="store_false", dest="verbose", help="print no line for each epoch")
+    parser.add_argument("--quiet", action="store_false", dest="verbose", help="do not print a line for each epoch")
     add_run_flags(parser, "results_diffusion")
     args = parser.parse_args()
 

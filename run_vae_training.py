@@ -12,7 +12,7 @@ from lib.script import Parser, add_run_flags, file_name, integer, number, run_sc
 def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("--kl_loss_weight", type=number(0, 1e6), default=1.0,
-                        help="factor of the KL term in the loss (default: %(default)s)")
+                        help="weight of the KL term in the loss (default: %(default)s)")
     parser.add_argument("--num_epochs", "--epochs", type=integer(1), default=15, metavar="N",
                         help="train until N epochs are finished (default: %(default)s)")
     parser.add_argument("--lr", "--learning_rate", type=number(0, above=True), default=1e-3,
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--latent_size", type=integer(1), default=2,
                         help="number of latent variables; plot_latent_space.py needs 2 (default: %(default)s)")
     parser.add_argument("--hidden_size", type=integer(1), default=100,
-                        help="units of each hidden layer (default: %(default)s)")
+                        help="number of units in each hidden layer (default: %(default)s)")
     parser.add_argument("--dataset", choices=("auto", "mnist", "digits"), default="auto",
                         help="MNIST, scikit-learn's small digits, or auto: MNIST if available (default: %(default)s)")
     parser.add_argument("--data_dir", type=file_name, default="data", metavar="DIR",

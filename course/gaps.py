@@ -54,7 +54,7 @@ def _find_blocks(path: str, lines: Sequence[str]) -> List[Tuple[str, str, int, i
             raise MarkerError(path, number, f"this marker is misspelled: {line.strip()}")
         kind, due = match[2] or match[4], ORDER[len(seen)]
         if kind != due:
-            after = f", after {ORDER[len(seen) - 1]} in line {seen[-1]}" if seen else ""
+            after = f", after {ORDER[len(seen) - 1]} on line {seen[-1]}" if seen else ""
             raise MarkerError(path, number, f"found {kind} where {due} was expected{after}")
         seen.append(number)
         if kind == "START TODO":
@@ -62,10 +62,10 @@ def _find_blocks(path: str, lines: Sequence[str]) -> List[Tuple[str, str, int, i
         if task not in [row.number for row in TASKS]:
             raise MarkerError(path, number, f"unknown task {task}: add it to tests/scoring/tasks.py")
         if match[1] != indent:
-            raise MarkerError(path, number, f"{kind} is not indented like START TODO in line {seen[0]}")
+            raise MarkerError(path, number, f"{kind} is not indented like START TODO on line {seen[0]}")
         if kind == "END TODO":
             if match[3] != task:
-                raise MarkerError(path, number, f"END TODO {match[3]} closes START TODO {task} in line {seen[0]}")
+                raise MarkerError(path, number, f"END TODO {match[3]} closes START TODO {task} on line {seen[0]}")
             blocks.append((task, indent, seen[1], seen[2]))
             seen = []
     if seen:
@@ -79,7 +79,7 @@ def _check_solution(path: str, begin: int, indent: str, solution: Sequence[str])
         raise MarkerError(path, begin, "the solution is empty")
     for number, line in code:
         if not line.startswith(indent) or (number == code[0][0] and line[len(indent)].isspace()):
-            raise MarkerError(path, number, f"the solution is not indented like BEGIN SOLUTION in line {begin}")
+            raise MarkerError(path, number, f"the solution is not indented like BEGIN SOLUTION on line {begin}")
 
 
 def _raise_line(gap: Gap) -> str:

@@ -314,7 +314,8 @@ def main() -> None:
         sys.exit(2 if isinstance(error, FolderError) else 1)
     gaps = ", ".join(f"task {task}: {count}" for task, count in sorted(tasks.items()))
     edition = base_edition(Path(args.folder), None)
-    print(f"wrote edition {edition or 'without a number'} to {args.folder}: {len(files)} files with "
+    what = f"edition {edition}" if edition else "an edition without a number"
+    print(f"wrote {what} to {args.folder}: {len(files)} files with "
           f"{sum(tasks.values())} gaps ({gaps})")
 
 

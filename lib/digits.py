@@ -191,7 +191,7 @@ def _download_mnist(raw: Path, missing: Sequence[Tuple[Path, str, str]]) -> None
                 with urlopen(server + archive, timeout=TIMEOUT) as response:
                     data = response.read()
                 if hashlib.md5(data).hexdigest() != md5:
-                    raise ValueError(f"{server + archive} arrived damaged: its checksum is wrong")
+                    raise ValueError(f"{server + archive} is corrupted: its checksum does not match")
                 break
             except (OSError, ValueError, HTTPException) as error:
                 if server == MNIST.mirrors[-1]:

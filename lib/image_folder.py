@@ -197,7 +197,7 @@ def _no_folder(data_dir: Union[str, Path]) -> str:
 def _no_images(data_dir: Union[str, Path], left_out: Sequence[Path], counts: str) -> str:
     text = f"{data_dir} contains no images"
     if left_out:
-        text += f" except in folders of runs, which are skipped ({', '.join(map(str, left_out[:3]))})"
+        text += f" except in run folders, which are skipped ({', '.join(map(str, left_out[:3]))})"
     if counts:
         text += f"{' and' if left_out else ', only'} image files of unsupported formats ({counts})"
     return in_one_line(f"{text}: choose a folder that contains images (.jpg, .png, .tif and so on)")

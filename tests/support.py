@@ -128,7 +128,7 @@ def describe(error: BaseException, inputs: Dict[str, Any]) -> str:
                      f"    {in_lib[-2][3]}")
     sizes = [f"{name} {size(value.shape)}" for name, value in inputs.items() if isinstance(value, np.ndarray)]
     if sizes and function != "<module>":
-        lines.append(f"The test's inputs have the shapes: {', '.join(sizes)}.")
+        lines.append(f"The test's inputs have these shapes: {', '.join(sizes)}.")
     if re.search("[dD]ouble|float64", text):
         lines.append("A tensor is float64, NumPy's default, but the weights are float32: convert it with .float().")
     return "\n".join(lines)
@@ -146,7 +146,7 @@ def hidden_by_import(text: str, path: Path, line: int) -> str:
         for node in ast.walk(function):
             if isinstance(node, (ast.Import, ast.ImportFrom)) and name[1] in [
                     alias.asname or alias.name.split(".")[0] for alias in node.names]:
-                return (f"\nThe import in line {node.lineno} makes {name[1]} a local name in the whole function "
+                return (f"\nThe import on line {node.lineno} makes {name[1]} a local name in the whole function "
                         f"{function.name}, undefined until that line runs: move this import to the top of the "
                         "function's first gap.")
     return ""

@@ -77,9 +77,9 @@ def known_mistakes(x, eps, t, baralphas):
         ("the factor of the noise is 1 - sqrt(baralpha_t) instead of sqrt(1 - baralpha_t)", 1 - np.sqrt(at_t)),
         ("the noise lacks its factor sqrt(1 - baralpha_t)", 1),
         ("the noise is missing: these are only the points", 0),
-        ("the factor of the noise is the square of 1 - baralpha_t instead of its square root", (1 - at_t) ** 2),
-        ("the noise has the factor of the points", np.sqrt(at_t)),
-        ("the noise has the factor of the points, without its square root", at_t),
+        ("the noise is multiplied by the square of 1 - baralpha_t instead of its square root", (1 - at_t) ** 2),
+        ("the noise is multiplied by the factor of the points", np.sqrt(at_t)),
+        ("the noise is multiplied by the factor of the points, without its square root", at_t),
     ]
     mistakes = [
         ("the two factors are swapped", np.sqrt(1 - at_t) * x + np.sqrt(at_t) * eps),
@@ -248,7 +248,7 @@ def test_noise_is_standard_normal(call, t):
     constant = [When(mistake, np.abs(difference).max() < 1e-3) for mistake, difference in (
         ("there is no noise", eps),
         ("the points are returned as eps", eps - given["batch"]),
-        ("the noise is the same in every call, or nothing is drawn: draw eps in every call, without a seed",
+        ("the noise is the same on every call, or nothing is drawn: draw eps in every call, without a seed",
          eps - second),
         ("all points and coordinates get the same number: eps needs the shape of the batch", eps - eps[0, 0]),
         ("all points get the same noise vector: eps needs the shape of the batch", np.ptp(eps, axis=0)),

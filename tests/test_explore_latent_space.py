@@ -176,7 +176,7 @@ def test_mu_and_logvar_of_a_dataset(call):
         When("the batches are in a list: concatenate them to one tensor",
              isinstance(some, list) and len(some) == len(BATCHES)),
         When("the tensor is transposed", close(some, mu.T)),
-        When("these are images: the model's forward returns the decoded images, mu and logvar, in this order",
+        When("these are images: the model's forward returns the decoded images, mu and logvar, in that order",
              isinstance(some, np.ndarray) and some.shape[1:] == (C, H, W)),
     ])
     hints = [When(mistake, close(parts, given)) for mistake, given in [

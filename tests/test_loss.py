@@ -99,11 +99,11 @@ def terms(x_reconstructed, x, mu, logvar):
         ("the KL term treats logvar as the logarithm of the standard deviation, but it is that of the variance",
          divergence(mu, variance, 0, 1).sum()),
         ("the KL term uses logvar itself instead of the variance exp(logvar)", (kl + (logvar - variance) / 2).sum()),
-        ("the variance is missing in the KL term", (kl - variance / 2).sum()),
-        ("logvar is missing in the KL term", (kl + logvar / 2).sum()),
+        ("the variance is missing from the KL term", (kl - variance / 2).sum()),
+        ("logvar is missing from the KL term", (kl + logvar / 2).sum()),
         ("logvar has the wrong sign in the KL term", (kl + logvar).sum()),
         ("mu is not squared in the KL term", (kl + (mu - mu ** 2) / 2).sum()),
-        ("mu² is missing in the KL term", (kl - mu ** 2 / 2).sum()),
+        ("mu² is missing from the KL term", (kl - mu ** 2 / 2).sum()),
         ("mu² has the wrong sign in the KL term", (kl - mu ** 2).sum()),
         ("the KL divergence is reversed: this is KL(N(0, 1) || N(mu, sigma²))",
          divergence(np.zeros_like(mu), np.ones_like(mu), mu, sigma).sum()),
@@ -178,7 +178,7 @@ def check_loss(call, weight, draw=random_inputs):
         fail(what="The loss", expected="a tensor with one number",
              got=words(value) + ("" if is_tensor else ", not a tensor"),
              hints=[
-                 When("the result has no gradient: item(), float() and numpy() leave PyTorch's graph",
+                 When("the result has no gradient: item(), float() and numpy() cut results off from the graph",
                       isinstance(value, float)),
                  When("the loss is not one number. Is a sum missing, over the pixels, the latents or the batch? The "
                       f"batch has {B} images of {C},{H},{W} and {L} latents each",
@@ -241,7 +241,8 @@ def test_gradients(call):
         what=f"The gradient of the loss with respect to mu, with kl_loss_weight={weight}",
         got=for_mu, expected=weight * mu, rtol=1e-3, read=READ,
         hints=[
-            When("the whole KL term is cut off: item(), float(), detach(), numpy() and no_grad leave PyTorch's graph",
+            When("the whole KL term is cut off: item(), float(), detach(), numpy() and no_grad cut results off from "
+                 "the graph",
                  not for_mu.any() and not for_logvar.any()),
             When("mu is detached: the KL term would not pull the means to 0", not for_mu.any()),
         ])

@@ -93,7 +93,7 @@ def run_train(points, baralphas, model, optimizer, batch_size, epochs):
                  When("the model runs under no_grad, or its weights need no gradients",
                       not (getattr(model, "calls", []) or [{"in_graph": True}])[-1]["in_graph"]),
                  When("the loss is not computed from the prediction, or one of them is detached: detach(), .data, "
-                      "item(), numpy() and torch.tensor(...) leave PyTorch's graph", True),
+                      "item(), numpy() and torch.tensor(...) cut results off from the graph", True),
              ])
 
 
@@ -146,8 +146,8 @@ def run(call, points, batch_size, epochs=1, learning_rate=0.0):
         fail(what="The dataset after train", expected="unchanged", got="changed", read=READ, hints=[
             When("the batch is changed in place: +=, *= and methods like add_() write into the dataset", True)])
     if len(calls) < len(batches):
-        fail(what=f"How often the model is called for {len(batches)} batches", expected=len(batches), got=len(calls),
-             read=READ,
+        fail(what=f"How many times the model is called for {len(batches)} batches", expected=len(batches),
+             got=len(calls), read=READ,
              hints=[
                  When("the model is never called", not calls),
                  When("the model is not called in every batch: is there a return, a break or a condition in the gap?",
@@ -254,7 +254,7 @@ def known_losses(note, difference):
         ("the loss is half of the mean squared error", difference / n),
         ("this is the mean absolute error instead of the mean squared error", np.sign(difference) / n),
         ("this is the sum of the absolute errors instead of the mean squared error", np.sign(difference)),
-        ("this is the smooth absolute error (Huber) instead of the mean squared error", difference.clip(-1, 1) / n),
+        ("this is the Huber (smooth L1) loss instead of the mean squared error", difference.clip(-1, 1) / n),
         ("this is the square root of the mean squared error", difference / n / np.sqrt((difference ** 2).mean())),
         ("the gradient is the same for all predictions: the error is not squared", np.full_like(difference, 1 / n)),
         ("the gradient is the same for all predictions: the error is not squared", np.full_like(difference, -1 / n)),
@@ -402,7 +402,7 @@ def test_points_have_the_noise_of_their_timestep(call):
     rest = (x - roots[nearest][:, None] * x_0) / np.sqrt(1 - roots[nearest][:, None] ** 2)
     known = (np.abs(share - roots[nearest]) < 0.01).all() and is_normal(rest)   # x is the result of add_noise
     assert_close(
-        what="How much of x_0 is in the points that the model gets, sqrt(baralpha_t)",
+        what="The factor of x_0 in the model's input, sqrt(baralpha_t)",
         got=share, expected=roots[told], rtol=0, atol=0.01, read=READ,
         hints=[
             When("the model gets the points without noise", np.array_equal(x, x_0)),
@@ -411,7 +411,7 @@ def test_points_have_the_noise_of_their_timestep(call):
                  known and np.all(told - nearest == 1)),
             When("the model gets t - 1, the timestep before that of the noise: both need the same t",
                  known and np.all(nearest - told == 1)),
-            When("the whole batch gets the noise of one timestep, but the model gets others",
+            When("the whole batch gets the noise of one timestep, but the model is given other timesteps",
                  known and not np.ptp(nearest.reshape(-1, BATCH), axis=1).any()),
             When("the model and add_noise get different timesteps: both need the same t", known),
             When("the noise is not added as in add_noise: see what the tests of add_noise say", True),
@@ -508,10 +508,10 @@ def test_a_density_is_learned(call):
     best_slope = np.sqrt(1 - column ** 2) / (column ** 2 * deviation ** 2 + 1 - column ** 2)
     reached, best = (distance_to_data(np.float64(slope), np.float64(shift), roots, mean, deviation)
                      for slope, shift in ((got["slope"], got["shift"]), (best_slope, -best_slope * column * mean)))
-    # the worst of 30 right trainings reached 0.107, with a standard deviation of 0.015; the best network has 0.07
+    # the worst of 30 right trainings reached 0.107 (standard deviation 0.015); the best possible network reaches 0.07
     if not reached < 0.25:
         fail(what="The Wasserstein distance between the data and what is generated after training",
-             expected=f"less than 0.25 (the best network has {best:.3f})", got=f"{reached:.3f}", read=READ,
+             expected=f"less than 0.25 (the best possible network reaches {best:.3f})", got=f"{reached:.3f}", read=READ,
              hints=[When("the model learns something other than the noise, or nothing: see what the other tests say",
                          True)])
 

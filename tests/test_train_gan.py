@@ -116,7 +116,7 @@ def explain(error, last, learner):
                  When(DETACHED, learner == GENERATOR and not last["x_in_graph"]),
                  When("the discriminator runs under no_grad, or its weights need no gradients", not last["in_graph"]),
                  When("the error is not computed from the outputs, or one of them is detached: detach(), .data, "
-                      "item(), numpy() and torch.tensor(...) leave PyTorch's graph", True),
+                      "item(), numpy() and torch.tensor(...) cut results off from the graph", True),
              ])
     if "through the graph a second time" in error:
         fail(what="How often backward() goes through the outputs for a batch", expected="once", got="twice",

@@ -322,7 +322,7 @@ def test_reparameterize_draws_normal_numbers(call):
         ])
     # standard error of a mean: at most e / sqrt(SAMPLES) = 0.019
     assert_close(what=f"The means {of_samples}", got=z.mean(0), expected=mu, rtol=0, atol=0.13, read=read,
-                 hints=[Gives("mu is missing in z = mu + sigma * epsilon", np.zeros(L))])
+                 hints=[Gives("mu is missing from z = mu + sigma * epsilon", np.zeros(L))])
     # standard error of the fourth moment: sqrt(96 / SAMPLES) = 0.07
     assert_close(
         what="The fourth moments of epsilon = (z - mu) / sigma", got=(epsilon ** 4).mean(0), expected=3 * np.ones(L),
@@ -344,7 +344,7 @@ def test_noise_is_fresh_everywhere(call):
     first, second = np.asarray(z, dtype=np.float64)
     constant = [When(mistake, np.abs(differences).max() < 1e-3) for mistake, differences in (
         ("nothing is sampled in training mode", first - mu),
-        ("the noise is the same in every call, or nothing is drawn: draw epsilon in every call, without a seed",
+        ("the noise is the same on every call, or nothing is drawn: draw epsilon on every call, without a seed",
          first - second),
         ("the whole batch gets the same noise vector: epsilon needs the shape of mu", np.ptp(first, axis=0)),
         ("all latents of an image get the same number: epsilon needs the shape of mu", np.ptp(first, axis=1)))]

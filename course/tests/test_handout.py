@@ -283,7 +283,7 @@ def changed(**lines):
 
 BROKEN = [
     ("nested block", changed(line4=GOOD[1:]), 4,
-     "found START TODO where BEGIN SOLUTION was expected, after START TODO in line 2"),
+     "found START TODO where BEGIN SOLUTION was expected, after START TODO on line 2"),
     ("nested solution", changed(line5=GOOD[3:5]), 5, "found BEGIN SOLUTION where END SOLUTION was expected"),
     ("unclosed solution", changed(line6=[], line7=[]), 4, "BEGIN SOLUTION without END SOLUTION after it"),
     ("solution closed by the block", changed(line6=[]), 6, "found END TODO where END SOLUTION was expected"),
@@ -300,7 +300,7 @@ BROKEN = [
      "found END SOLUTION where BEGIN SOLUTION was expected"),
     ("no solution", changed(line4=[], line6=[]), 5, "found END TODO where BEGIN SOLUTION was expected"),
     ("two solutions", changed(line6=[GOOD[5]] + GOOD[3:6]), 7, "found BEGIN SOLUTION where END TODO was expected"),
-    ("numbers differ", changed(line7="    # END TODO 1.2 ########"), 7, "END TODO 1.2 closes START TODO 1.1 in line 2"),
+    ("numbers differ", changed(line7="    # END TODO 1.2 ########"), 7, "END TODO 1.2 closes START TODO 1.1 on line 2"),
     ("no points", changed(line2="    # START TODO 9.9 ########"), 2, "unknown task 9.9"),
     ("no number", changed(line2="    # START TODO"), 2, "this marker is misspelled"),
     ("begin indented", changed(line4="        # BEGIN SOLUTION"), 4, "BEGIN SOLUTION is not indented like START TODO"),

@@ -230,7 +230,7 @@ def test_left_out_however_it_is_spelled(tmp_path, monkeypatch, spelling):
 
 def test_all_images_in_folders_of_runs(tmp_path):
     images_at(tmp_path, "results/2.png")
-    with pytest.raises(UserError, match="contains no images except in folders of runs, which are skipped") as error:
+    with pytest.raises(UserError, match="contains no images except in run folders, which are skipped") as error:
         load_images(tmp_path, leave_out=[tmp_path / "results"])
     assert str(tmp_path / "results") in str(error.value)
 

@@ -135,7 +135,7 @@ import math
                          ids=["local variable", "comprehension", "lambda"])
 def test_an_import_below_the_line_that_needs_it_is_named(tmp_path, use):
     said, line = message(tmp_path, BROKEN.format(use=use))
-    assert f"The import in line {line} makes math a local name in the whole function train" in said, said
+    assert f"The import on line {line} makes math a local name in the whole function train" in said, said
     assert "move this import to the top of the function's first gap" in said, said
 
 

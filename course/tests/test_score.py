@@ -260,7 +260,7 @@ def test_failures_in_words():
         "### 1.1 the VAE: `python -m tests.test_vae`", "", "    test_b and 1 more",
         *(f"        {line}" for line in known.split("\n")), "    test_a", "        Numbers: expected: 1, got: 2", ""]
     raised = ("lib/x.py, line 1: your code raised an exception in f.\n    f()\nTypeError: no\n"
-              "The test's inputs have the shapes: a 3.")
+              "The test's inputs have these shapes: a 3.")
     assert scoring.in_a_line("Task 1.1: " + raised) == (
         "lib/x.py, line 1: your code raised an exception in f: TypeError: no")
 
@@ -319,7 +319,7 @@ def test_submission(tmp_path):
 
 def test_style(editions, filled):
     assert handed_in.style(filled) == []
-    assert "no gap is filled in yet" in handed_in.style(editions / "unfilled")[0]
+    assert "none of the gaps has been filled in yet" in handed_in.style(editions / "unfilled")[0]
     change(filled, "lib/loss_vae.py", "kl = -0.5 *", "kl=-0.5 *")
     complaint, = handed_in.style(filled)
     assert "lib/loss_vae.py" in complaint and "E225" in complaint

@@ -19,11 +19,11 @@ UNFILLED = re.compile(r"^\s*raise NotImplementedError\(.Task \S+ is not filled i
 
 
 def style(folder: Path) -> List[str]:
-    """Return what is wrong with the code style: the messages of pycodestyle, or that no gap is filled in yet."""
+    """Return what is wrong with the code style: pycodestyle's messages, or that no gap is filled in yet."""
     texts = [read(path) or "" for path in sorted((folder / "lib").glob("*.py"))]
     gaps = sum(len(gap_lines(text)) for text in texts)
     if gaps and gaps == len(UNFILLED.findall("\n".join(texts))):
-        return ["no gap is filled in yet"]
+        return ["none of the gaps has been filled in yet"]
     done = subprocess.run([sys.executable, str(CHECK), "--max-line-length", "120", "."], cwd=str(folder),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     messages = [in_one_line(line) for line in done.stdout.decode("utf-8", errors="replace").split("\n") if line]

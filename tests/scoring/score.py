@@ -1,6 +1,6 @@
 """The score: what each task earns, and for each failure the first thing to look at.
 
-A task's points are shared equally by its tests; a parametrized test counts once for each of its inputs.
+A task's points are divided equally among its tests; a parametrized test counts once for each of its inputs.
 """
 import os
 import random
@@ -260,7 +260,7 @@ def edition_in_words(score: Score) -> List[str]:
 def markdown(score: Score) -> str:
     """Return the score in Markdown that is readable in a terminal."""
     lines = ["# Score", "", *edition_in_words(score), *table(score.rows, with_sum=not score.tasks), "",
-             "A task's points are shared equally by its tests.", ""]
+             "A task's points are divided equally among its tests.", ""]
     failed = [row for row in score.rows if to_do(row)]
     if failed:
         lines += ["## What to look at first", ""]
