@@ -27,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from lib.explore_latent_space import run_plot_latent_space
-    say(f"the latent space is in {run_plot_latent_space(args)}")
+    say(f"saved the latent space to {run_plot_latent_space(args)}")
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def run_script(main: Callable[[], None], if_stopped: str = "") -> int:
     try:
         return _run(main)
     except BrokenPipeError:                         # the reader of a pipe has exited, as in `... | head`
-        return _print_error(name, f"stopped, because nothing reads its output any more. {if_stopped}", 1)
+        return _print_error(name, f"stopped, because nothing is reading its output any more. {if_stopped}", 1)
     except UserError as error:
         return _print_error(name, f"error: {error}", 2)
     except (RunError, OSError, NotImplementedError) as error:

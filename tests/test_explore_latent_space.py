@@ -140,7 +140,7 @@ def mistakes_in_range(decoder, ends):
         ("latent 1 uses the range of latent 0", (values0, values0)),
         ("latent 0 uses the range of latent 1", (values1, values1)),
         ("the ranges of latent 0 and latent 1 are swapped", (values1, values0)),
-        ("it combines minimum and maximum of different latents",
+        ("it combines the minimum of one latent with the maximum of another",
          (np.linspace(low0, low1, GRID), np.linspace(high0, high1, GRID))),
     ]
     ranges += [(f"it always runs from {-end} to {end}", [np.linspace(-end, end, GRID)] * 2) for end in (1, 2, 3)]

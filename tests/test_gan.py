@@ -340,7 +340,7 @@ def mistakes_of_channels(network, expected, found):
     for argument, one, other, found_one, found_other in zip(
             arguments, right, right_with_others, numbers, numbers_with_others):
         if one != other and found_one == found_other:
-            yield f"a number is written instead of {argument}"
+            yield f"a number is hard-coded instead of {argument}"
     for ratio, width in ((2, "twice"), (0.5, "half")):
         if all(number == ratio * correct for correct, number in zip(right[1:-1], numbers[1:-1])):
             yield f"the network is {width} as wide as it should be"

@@ -210,7 +210,7 @@ def mistakes_in_shape(t, number, batch_size):
         When("t has the shape B instead of B,1", shape == (number,)),
         When("t is transposed: its shape must be B,1", shape == (1, number)),
         When(SAME_TIMESTEP, isinstance(t, (int, float, np.ndarray, np.generic)) and np.size(t) == 1 < number),
-        When("there is a timestep for each coordinate, but both coordinates of a point have the same one",
+        When("there is a timestep for each coordinate, but both coordinates of a point must share one",
              shape == (number, 2) and t.dtype.kind == "i"),
     ]
 
@@ -319,7 +319,7 @@ def check_step(note, learning_rate, which, earlier=()):
     cosine = np.vdot(change, expected) / np.sqrt(
         max(np.vdot(change, change) * np.vdot(expected, expected), 1e-30))
     assert_close(
-        what=f"The change of the weights, -learning rate * gradient, {which}", got=change, expected=expected,
+        what=f"The change in the weights, -learning rate * gradient, {which}", got=change, expected=expected,
         rtol=1e-3, atol=1e-5, read=READ,
         hints=[
             When("optimizer.step() comes before backward(): it uses the gradient of the previous batch",

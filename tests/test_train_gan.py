@@ -28,7 +28,7 @@ DISCRIMINATOR, GENERATOR = 0, 1
 RATES = 0.01, 1.0               # learning rates
 # "Generated images" and "fake images" are the same; update_generator's argument is called fake_images.
 READ = "the docstrings of update_discriminator and update_generator, and the comments in their gaps"
-CALLED_TWICE = "backward() is called twice for one error, alone or in a sum"
+CALLED_TWICE = "one error is backpropagated twice, by itself or as part of a sum"
 DETACHED = "the discriminator gets the fake images detached, but the generator learns through them"
 NOT_DETACHED = "the gradients reach the generator: pass the generated images to the discriminator detached"
 OTHER_NOISE = "the noise is changed, or new noise is drawn instead of using the given noise"
@@ -317,7 +317,7 @@ def check_change(got, inputs, learner, batches):
     assert_close(what=f"The gradients of the {name} that the optimizer's step finds", got=gradient, expected=expected,
                  hints=hints, read=READ, **rounding)
     change = got["weights"][learner] - inputs["weights"][learner].astype(np.float64)
-    assert_close(what=f"The change of the {name}'s weights, -learning rate * gradient", got=change,
+    assert_close(what=f"The change in the {name}'s weights, -learning rate * gradient", got=change,
                  expected=-RATES[learner] * expected, read=READ, **rounding,
                  hints=[When("something other than the optimizer's step changes the weights", True)])
     if not np.array_equal(got["weights"][other], inputs["weights"][other]):
@@ -487,7 +487,7 @@ def test_what_update_discriminator_returns(call):
         fail(what="The returned fake_images", expected="with the graph that leads back to the generator",
              got="without this graph", read=READ,
              hints=[
-                 When("the images are generated under no_grad, or by weights without requires_grad",
+                 When("the images are generated under no_grad, or with weights that have requires_grad turned off",
                       not any(one["in_graph"] for one in calls)),
                  When("detached images are returned, from which the generator cannot learn",
                       not got["in_graph"] or gradient is None

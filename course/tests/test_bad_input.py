@@ -48,14 +48,14 @@ FLAGS += [(PLOT, flags, flags.split()[0].split("=")[0]) for flags in (
 FLAGS += [(DIFFUSION, flags, flags.split()[0].split("=")[0]) for flags in (
     "--n_samples 1", "--n_samples 1e5", "--epochs 0", "--epochs x", "--diffusion_steps 0", "--diffusion_steps 10001",
     "--schedule quadratic", "--schedule", "--batch_size 0", "--learning_rate 0", "--learning_rate nan",
-    "--n_blocks 0", "--n_units 0", "--time_embedding none", "--evaluate_every 0", "--seed -1", "--num_epochs 3")]
+    "--n_blocks 0", "--n_units 0", "--time_embedding none", "--evaluate_every 0", "--seed -1", "--num_epoch 3")]
 FLAGS += [(GAN, flags, flags.split()[0].split("=")[0]) for flags in (
     "--num_epochs 0", "--batch_size 0", "--latent_size 0", "--ngf 0", "--ndf x", "--lr 0", "--lr nan", "--beta1 1",
     "--beta1 -0.1", "--ema_steps 0", "--sample_every 0", "--evaluate_every 0", "--seed -1", "--epochs 0")]
 FLAGS += [(SAMPLE, flags, flags.split()[0].split("=")[0]) for flags in (
     "--temperature -1", "--temperature x", "--num_images 0", "--interpolate 1", "--interpolate", "--weights best",
     "--batch_norm none", "--seed x")]
-FLAGS += [(TRAIN, "--resume --overwrite", "--overwrite"), (TRAIN, "--epochs 3", "--epochs"),
+FLAGS += [(TRAIN, "--resume --overwrite", "--overwrite"), (TRAIN, "--epoch 3", "--epoch"),
           (TRAIN, "--num 3", "--num"), (TRAIN, "more", "more"), (TRAIN, "--lr 1e30", "--lr"),
           (TRAIN, "--kl_loss_weight 1e9", "--kl_loss_weight"),
           (PLOT, "--output_dir a --kl_loss_weight 3", "--kl_loss_weight"), (PLOT, "--no_such_flag", "--no_such_flag")]
