@@ -154,9 +154,9 @@ def run(call, batch, t, baralphas):
                  When("the numbers are float64, like NumPy's random numbers, but the network needs float32: convert "
                       "them with .float()", "torch.float64" in got["kinds"]),
              ])
-    for name, before, after in zip(("the batch", "t", "baralphas"), (batch, t, baralphas), got["after"]):
+    for name, before, after in zip(("batch", "t", "baralphas"), (batch, t, baralphas), got["after"]):
         if not np.array_equal(before, after):
-            fail(what=f"The caller's {name.replace('the ', '')} after add_noise", expected="unchanged", got="changed",
+            fail(what=f"The caller's {name} after add_noise", expected="unchanged", got="changed",
                  hints=[When(f"{name} is changed in place: +=, *= and methods like mul_() write into the caller's "
                              "tensor", True)], read=READ)
     return [[part.astype(np.float64) for part in result] for result in results]

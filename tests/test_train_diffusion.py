@@ -261,7 +261,7 @@ def known_losses(note, difference):
     ]
     for name, target in (
             ("the points x_0", note.x_0), ("the noisy points", note.x),
-            ("nothing: it is squared alone", np.zeros_like(note.x)),
+            ("nothing: only the prediction is squared", np.zeros_like(note.x)),
             ("-eps (unless add_noise subtracts the noise)", -note.eps),
             ("the noise times its factor", note.eps * np.sqrt(1 - note.baralpha)),
             ("the timestep t", np.broadcast_to(note.t, note.x.shape)),
