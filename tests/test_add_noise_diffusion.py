@@ -124,10 +124,10 @@ def shape_hints(result, points):
     of_eps = shapes[1] if len(shapes) == 2 and shapes[0] == (points, 2) else None
     return [
         When("one of the two results is not returned: return the noisy points and eps", shapes == [(points, 2)]),
-        When("the returned eps has one number for both coordinates of a point: eps must have the same shape as the batch",
+        When("the returned eps has one number for both coordinates of a point: eps must have the batch's shape",
              of_eps == (points, 1)),
-        When("the returned eps has one row for all points: eps must have the same shape as the batch", of_eps in [(2,), (1, 2)]),
-        When("the returned eps is a single number: eps must have the same shape as the batch", of_eps in [(), (1,), (1, 1)]),
+        When("the returned eps has one row for all points: eps must have the batch's shape", of_eps in [(2,), (1, 2)]),
+        When("the returned eps is a single number: eps must have the batch's shape", of_eps in [(), (1,), (1, 1)]),
         When("shapes are broadcast: baralphas[t] must have the shape B,1",
              points > 2 and (points, points, 2) in shapes),
     ]
@@ -250,9 +250,9 @@ def test_noise_is_standard_normal(call, t):
         ("the points are returned as eps", eps - given["batch"]),
         ("the noise is the same on every call, or nothing is drawn: draw eps in every call, without a seed",
          eps - second),
-        ("all points and coordinates get the same number: eps must have the same shape as the batch", eps - eps[0, 0]),
-        ("all points get the same noise vector: eps must have the same shape as the batch", np.ptp(eps, axis=0)),
-        ("both coordinates of a point get the same number: eps must have the same shape as the batch", np.ptp(eps, axis=1)),
+        ("all points and coordinates get the same number: eps must have the batch's shape", eps - eps[0, 0]),
+        ("all points get the same noise vector: eps must have the batch's shape", np.ptp(eps, axis=0)),
+        ("both coordinates of a point get the same number: eps must have the batch's shape", np.ptp(eps, axis=1)),
     )]
     if any(hint.shown for hint in constant):
         fail(what=f"eps of {SAMPLES} points, with {t}", expected="random and independent numbers",
