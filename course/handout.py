@@ -299,8 +299,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m course.handout", description="Write the handout.")
     parser.add_argument("folder", metavar="DIR", help="a new or empty folder, or with --update a student's folder")
     parser.add_argument("--update", action="store_true",
-                        help="update DIR, a handout that students have started on, to the current edition; the contents "
-                             "of the gaps and feedback.md are kept")
+                        help="update DIR, a handout that students have started on, to the current edition; the "
+                             "contents of the gaps and feedback.md are kept")
     args = parser.parse_args()
     root = Path(__file__).resolve().parent.parent
     try:
