@@ -90,7 +90,7 @@ def run_train(points, baralphas, model, optimizer, batch_size, epochs):
         fail(what="What backward() starts from", expected="a loss with a gradient", got="a loss without a gradient",
              read=READ,
              hints=[
-                 When("the model runs under no_grad, or its weights need no gradients",
+                 When("the model runs under no_grad, or its weights do not require gradients",
                       not (getattr(model, "calls", []) or [{"in_graph": True}])[-1]["in_graph"]),
                  When("the loss is not computed from the prediction, or one of them is detached: detach(), .data, "
                       "item(), numpy() and torch.tensor(...) cut results off from the graph", True),
@@ -265,7 +265,7 @@ def known_losses(note, difference):
             ("-eps (unless add_noise subtracts the noise)", -note.eps),
             ("the noise times its factor", note.eps * np.sqrt(1 - note.baralpha)),
             ("the timestep t", np.broadcast_to(note.t, note.x.shape)),
-            ("the difference of noisy points and batch", note.x - note.x_0),
+            ("the difference between the noisy points and the batch", note.x - note.x_0),
             ("the mean of eps", np.full_like(note.x, note.eps.mean()))):
         mistakes += [(f"the prediction is compared with {name}; compare it with eps, the noise that was drawn{more}",
                       factor * (prediction - target))

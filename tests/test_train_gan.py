@@ -326,7 +326,7 @@ def check_change(got, inputs, learner, batches):
     if not all(got["ready"]):
         fail(what=f"The networks after {update}", expected="training mode, and all weights with requires_grad",
              got="evaluation mode, or weights without requires_grad", read=READ,
-             hints=[When("the update must switch on again what it switches off", True)])
+             hints=[When("the update must switch back on whatever it switches off", True)])
 
 
 def known_results(batch, other):

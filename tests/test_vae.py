@@ -220,7 +220,7 @@ def run_forward(call, **inputs):
     encoded_mu, encoded_logvar = unpack(got=got["encode"], function="VAE.encode",
                                         shapes={"mu": (SAMPLES, L), "logvar": (SAMPLES, L)})
     images, = unpack(got=[got["decode"]], function="VAE.decode", shapes={"images": (B, C, H, W)})
-    assert_close(what="The z read from an image of VAE.decode", got=z_in_pixels(images), expected=known_z,
+    assert_close(what="The z recovered from an image that VAE.decode returns", got=z_in_pixels(images), expected=known_z,
                  rtol=1e-3, atol=1e-3,
                  read="the message of the test of VAE.decode; VAE.forward can only be tested once decode is right")
     decoded, mu, logvar = unpack(
@@ -254,7 +254,7 @@ def test_layers(call):
     got = call(count_parameters, seed=fresh())
     assert_close(
         what="The number of parameters of VAE()", got=got, expected=158388, rtol=0, atol=0,
-        read="the gap of VAE.__init__",
+        read="the gap in VAE.__init__",
         hints=[When("there are parameters besides the five linear layers", np.all(np.greater(got, 158388)))])
 
 
@@ -339,7 +339,7 @@ def test_noise_is_fresh_everywhere(call):
     rng = np.random.default_rng(fresh())
     mu, logvar = (np.full((SAMPLES, L), number, dtype=np.float32) for number in rng.uniform(0.5, 1.5, 2))
     got = call(reparameterize, mu=mu, logvar=logvar, seed=fresh())
-    read = "the gap of VAE.reparameterize: one number for each image and each latent"
+    read = "the gap in VAE.reparameterize: one number for each image and each latent"
     z = [unpack(got=[part], function="VAE.reparameterize", shapes={"z": (SAMPLES, L)})[0] for part in got]
     first, second = np.asarray(z, dtype=np.float64)
     constant = [When(mistake, np.abs(differences).max() < 1e-3) for mistake, differences in (
@@ -459,7 +459,7 @@ def test_gradients_reach_the_layers(call):
                  hints=[
                      When(f"{name} is detached{ROUNDED}", not any(reached)),
                      When(f"the hidden layer of {name} is detached{ROUNDED}", not reached[0]),
-                 ], read="the gap of VAE.encode; detach(), no_grad, item() and numpy() stop the gradient")
+                 ], read="the gap in VAE.encode; detach(), no_grad, item() and numpy() stop the gradient")
     if not all(for_decoded):
         fail(what="The layers that the gradient of forward's image reaches, in training mode", expected="all five",
              got=f"{sum(for_decoded)} of them",

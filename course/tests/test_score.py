@@ -63,7 +63,7 @@ def test_all_filled_in(filled):
         cells = [cell.strip() for cell in line.split("|")]
         assert cells[2:4] == [str(task.points), "" if task.graded_by == "a person" else str(task.points)]
         assert ("submission.pdf is there" in line) == (task.graded_by == "a person")
-    assert "| 16 + 2 |     13 | of 11 + 2 given here; 5 more by a person |" in output
+    assert "| 16 + 2 |     13 | of 11 + 2 points scored here; 5 more are given by a person |" in output
     assert "look at first" not in output and "Edits" not in output
 
 
@@ -142,7 +142,7 @@ def test_the_tests_do_not_start(filled, tmp_path):
     (filled / "tests" / "conftest.py").write_text("import nothing_of_that_name\n")
     done = run_python(sys.executable, filled)
     assert done.returncode == 1 and "No module named 'nothing_of_that_name'" in done.stderr, done.stderr
-    assert done.stderr.startswith("tests: the tests do not start: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("tests: the tests could not be started: ") and done.stderr.count("\n") == 1
 
 
 def test_ctrl_c_stops_everything_at_once(filled):

@@ -126,7 +126,7 @@ def test_tests_that_do_not_start_say_so_in_the_summary(handouts, tmp_path):
     folder = clone(handouts / "filled", tmp_path / "clone")
     change(folder, "tests/support.py", "import torch\n", "import torch(\n")
     statuses, summary = run_job(read_workflow(STUDENTS)["jobs"]["tests"], folder, tmp_path)
-    assert statuses["score"] == 1 and "tests: the tests do not start: " in summary and "SyntaxError" in summary
+    assert statuses["score"] == 1 and "tests: the tests could not be started: " in summary and "SyntaxError" in summary
 
 
 def test_an_install_that_fails_ends_the_job(handouts, tmp_path):

@@ -78,7 +78,7 @@ def run_tests(folder: Path, seed: int, tasks: Sequence[str] = ()) -> Results:
             broken = [f"{test}: {words}" for test, (_, words) in results.items() if words and "::" not in test]
             if broken or not results:
                 last = in_one_line(("\n".join(["no output", said] + broken[:1])).strip().splitlines()[-1])
-                raise RuntimeError(f"the tests do not start: {last}. Was a file of tests/ changed?")
+                raise RuntimeError(f"the tests could not be started: {last}. Was a file in tests/ changed?")
             if not ended:
                 busy = f"Your code was still running after {timeout} seconds{_place(said)}: an infinite loop?"
                 results.update({test: (task, busy) for test, (task, words) in results.items() if words == NOT_ENDED})
@@ -213,7 +213,7 @@ def row_of_sums(rows: Sequence[Row]) -> Tuple[str, str, str, str]:
     by_person = sum(row.task.points for row in rows if row.earned is None)
     earned = sum((row.earned for row in rows if row.earned is not None), Fraction(0))
     return ("sum", f"{full + by_person} + {extra}", points(earned),
-            f"of {full} + {extra} given here; {by_person} more by a person")
+            f"of {full} + {extra} points scored here; {by_person} more are given by a person")
 
 
 def first_thing(message: str) -> str:
