@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=file_name, metavar="FILE", help="checkpoint of a run, or of a generator "
                         "alone (default: that of the run in --output_dir)")
     parser.add_argument("--output_dir", type=folder_name, metavar="DIR",
-                        help="folder of the run, and for the images (default: results_gan)")
+                        help="folder of the run, where images are also saved (default: results_gan)")
     parser.add_argument("--num_images", type=integer(1, 1000), default=64, metavar="N",
                         help="number of images (default: %(default)s)")
     parser.add_argument("--temperature", type=number(0, 100), default=1.0,
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--seed", type=integer(0, 2 ** 32 - 1), default=0,
                         help="random seed; the same seed gives the same images (default: %(default)s)")
     parser.add_argument("--weights", choices=("ema", "generator", "average"), default="ema",
-                        help="which generator weights to load, if the checkpoint has both; average is an old name of "
+                        help="which generator weights to load, if the checkpoint has both; average is an old name for "
                              "ema (default: %(default)s)")
     parser.add_argument("--batch_norm", choices=("measured", "stored", "batch"), default="measured",
                         help="mean and variance to use: measured again on 512 images, stored in the checkpoint, or "

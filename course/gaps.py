@@ -95,7 +95,7 @@ def _function_around(tree: ast.AST, gap: Gap) -> str:
     is_statement = any(isinstance(node, ast.Raise) and node.lineno == gap.line for node in ast.walk(tree))
     if not is_statement or not around or isinstance(around[-1], ast.ClassDef):
         raise MarkerError(gap.path, gap.line,
-                          "a gap must be inside a function, so that the file can be imported unfilled")
+                          "a gap must be inside a function, so that the unfilled file can be imported")
     return ".".join(node.name for node in around)
 
 

@@ -80,7 +80,7 @@ def find_edits(folder: Path, fresh: Path) -> List[str]:
     """Return the edits outside the gaps, compared with the edition that the student received."""
     today, theirs = edits.handed_out(fresh), edits.handed_out(folder)
     other = theirs and theirs != today
-    older = [f"{edits.HANDED_OUT} differs from the current one: it is from an earlier handout or has been changed"] if other else []
+    older = [f"{edits.HANDED_OUT} is from an earlier handout, or has been changed"] if other else []
     return older + edits.find_edits(folder, theirs or today)
 
 

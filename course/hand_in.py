@@ -181,7 +181,7 @@ def _inside(name: str, left_out: List[str]) -> str:
     if not clean or not _is_wanted(clean):
         return ""
     if name.startswith("/") or ".." in parts or ":" in parts[0]:
-        left_out.append(f"{name} leads out of the archive")
+        left_out.append(f"{name} points outside the archive")
         return ""
     return clean
 
@@ -243,4 +243,4 @@ def _the_exercise(scratch: Path, path: Path, left_out: List[str]) -> Path:
         raise HandInError("a bare git repository: clone it and grade the clone")
     loose = [name for name in ("model_vae.py", "loss_vae.py", "utils.py") if any(scratch.rglob(name))]
     more = [f"{loose[0]} is not in a folder named lib"] if loose else []
-    raise HandInError("; ".join(["does not contain the exercise: no folder lib"] + more + left_out[:2]))
+    raise HandInError("; ".join(["does not contain the exercise: no lib folder"] + more + left_out[:2]))

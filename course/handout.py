@@ -85,7 +85,7 @@ def build(root: Union[str, Path], keep: Sequence[str] = ()) -> Dict[str, Tuple[i
     for name in student_files(root):
         path = handout_path(name)
         if path in contents:
-            raise RuntimeError(f"{path} and {FOR_STUDENTS}{path} would become one file of the handout")
+            raise RuntimeError(f"{path} and {FOR_STUDENTS}{path} would become the same file in the handout")
         if name.endswith(".py"):
             text = read_source(root, name)
             data, unfilled[path] = cut(name, text, keep).encode(), cut(name, text).encode()

@@ -111,7 +111,7 @@ def get_dataset(dataset_name: str = "moons", n_samples: int = 10000, rng: Option
     elif os.path.isfile(dataset_name):
         points = sample_image(dataset_name, n_samples, rng)
     else:
-        raise UserError(f"--dataset {dataset_name}: there is no density or image file of this name; choose "
+        raise UserError(f"--dataset {dataset_name}: there is no density or image file with this name; choose "
                         f"{', '.join(DENSITIES)}, or the path of an image file")
     return points.astype(np.float32)
 

@@ -183,7 +183,7 @@ def load_images(data_dir: Union[str, Path], size: int = 32, skip_bad: bool = Fal
         names = ", ".join(str(path) for path, _ in bad[:3])
         say(f"skipped {len(bad)} of {total} images that cannot be used: {names}{', ...' if len(bad) > 3 else ''}")
     if other:
-        say(f"skipped {sum(other.values())} image files of unsupported formats ({counts})")
+        say(f"skipped {sum(other.values())} image files in unsupported formats ({counts})")
     return Images(images)
 
 
@@ -199,5 +199,5 @@ def _no_images(data_dir: Union[str, Path], left_out: Sequence[Path], counts: str
     if left_out:
         text += f" except in run folders, which are skipped ({', '.join(map(str, left_out[:3]))})"
     if counts:
-        text += f"{' and' if left_out else ', only'} image files of unsupported formats ({counts})"
+        text += f"{' and' if left_out else ', only'} image files in unsupported formats ({counts})"
     return in_one_line(f"{text}: choose a folder that contains images (.jpg, .png, .tif and so on)")

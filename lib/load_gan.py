@@ -46,7 +46,7 @@ def load_generator(path: Union[str, Path], prefer: str = "ema") -> nn.Module:
     from lib.model_gan import Generator  # here: the tests of task 3.2 must work without task 3.1
     weights = find_weights(read_checkpoint(path), prefer)
     if not weights:
-        raise UserError(f"{path} contains no generator of this exercise (expected four 4 by 4 kernels and a final 3 by "
+        raise UserError(f"{path} has no generator for this exercise (expected four 4 by 4 kernels and a final 3 by "
                         "3 one)")
     try:
         for name, value in weights.items():
@@ -63,7 +63,7 @@ def load_generator(path: Union[str, Path], prefer: str = "ema") -> nn.Module:
     generator = Generator(max(width // 8, 1), channels, latent_size)
     own = {name: value for name, value in generator.state_dict().items() if value.dim()}
     if [value.shape for value in values] != [value.shape for value in own.values()]:
-        raise UserError(f"{path} does not fit the Generator of lib/model_gan.py: its weights have other shapes, or "
+        raise UserError(f"{path} does not fit the Generator of lib/model_gan.py: its weights have different shapes or "
                         "are in a different order")
     generator.load_state_dict(dict(zip(own, values)), strict=False)         # without the counters
     return generator

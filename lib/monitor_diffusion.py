@@ -45,7 +45,7 @@ def check_writable(video: Path) -> None:
         part.touch()
         part.unlink()
     except OSError as error:
-        raise UserError(f"{video} cannot be written: {error.strerror}. With --no_video, none is made") from error
+        raise UserError(f"{video} cannot be written: {error.strerror}. Use --no_video to skip it") from error
 
 
 class Monitor:
@@ -132,5 +132,5 @@ class Monitor:
             with self.run.writing(self.videos[1]) as place:
                 save_generation_video(path, self.timesteps, samples, self.data, place)
         except RunError as error:
-            raise RunError(f"{error}. The training is finished and saved: --resume tries to make the video again, and "
+            raise RunError(f"{error}. Training has finished and is saved: --resume tries to make the video again, and "
                            "--resume --no_video skips it") from error

@@ -115,5 +115,5 @@ def run_sample_gan(args: Any) -> List[Path]:
             with record.writing(folder / "interpolation.mp4") as path:
                 save_interpolation_video([generate(generator, batch) for batch in batches], 25, path)
         except RunError as error:
-            raise RunError(f"{error}. The images are saved: without --interpolate, there is no video") from error
+            raise RunError(f"{error}. The images are saved; omit --interpolate to skip the video") from error
     return files

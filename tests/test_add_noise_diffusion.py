@@ -65,7 +65,7 @@ def known_mistakes(x, eps, t, baralphas):
     at_t = baralphas[t]
     signals = [
         ("", np.sqrt(at_t)),
-        ("the factor of the points lacks its square root: use sqrt(baralpha_t)", at_t),
+        ("the factor for the points lacks its square root: use sqrt(baralpha_t)", at_t),
         ("the points lack their factor sqrt(baralpha_t)", 1),
         ("the points are missing: this is only noise", 0),
         ("the points are divided by sqrt(baralpha_t) instead of multiplied", 1 / np.sqrt(at_t)),
@@ -73,13 +73,13 @@ def known_mistakes(x, eps, t, baralphas):
     ]
     noises = [
         ("", np.sqrt(1 - at_t)),
-        ("the factor of the noise lacks its square root: use sqrt(1 - baralpha_t)", 1 - at_t),
-        ("the factor of the noise is 1 - sqrt(baralpha_t) instead of sqrt(1 - baralpha_t)", 1 - np.sqrt(at_t)),
+        ("the factor for the noise lacks its square root: use sqrt(1 - baralpha_t)", 1 - at_t),
+        ("the factor for the noise is 1 - sqrt(baralpha_t) instead of sqrt(1 - baralpha_t)", 1 - np.sqrt(at_t)),
         ("the noise lacks its factor sqrt(1 - baralpha_t)", 1),
         ("the noise is missing: these are only the points", 0),
         ("the noise is multiplied by the square of 1 - baralpha_t instead of its square root", (1 - at_t) ** 2),
-        ("the noise is multiplied by the factor of the points", np.sqrt(at_t)),
-        ("the noise is multiplied by the factor of the points, without its square root", at_t),
+        ("the noise is multiplied by the factor for the points", np.sqrt(at_t)),
+        ("the noise is multiplied by the factor for the points, without its square root", at_t),
     ]
     mistakes = [
         ("the two factors are swapped", np.sqrt(1 - at_t) * x + np.sqrt(at_t) * eps),
@@ -104,10 +104,10 @@ def wrong_baralphas(x, t, baralphas):
     mistakes += [(f"the whole batch uses the same timestep, {name}: t has one for each point", baralphas[timestep])
                  for name, timestep in (
                      ("the first point's", t.flat[0]), ("the last point's", t.flat[-1]), ("the largest", t.max()),
-                     ("the smallest", t.min()), ("timestep 0", 0), ("the last of the schedule", T - 1))]
+                     ("the smallest", t.min()), ("timestep 0", 0), ("the last in the schedule", T - 1))]
     mistakes += [
         ("the timesteps run backwards", baralphas[T - 1 - t]),
-        ("baralphas are multiplied up again, but they already are products", np.cumprod(baralphas)[t]),
+        ("baralphas are multiplied up again, but they are already products", np.cumprod(baralphas)[t]),
         ("baralpha_t is divided by the one before, which gives the alpha_t of a single step", alphas[t]),
         ("the points get each other's timesteps", np.sort(baralphas[t], axis=0)),
     ]
@@ -146,7 +146,7 @@ def run(call, batch, t, baralphas):
     results = [unpack(got=result, function="add_noise", shapes={"noisy points": batch.shape, "eps": batch.shape},
                       hints=shape_hints(result, len(batch))) for result in got["results"]]
     if set(got["kinds"]) != {"torch.float32"}:
-        fail(what="The numbers that add_noise returns for a batch of float32", expected="tensors of float32",
+        fail(what="The numbers that add_noise returns for a float32 batch", expected="tensors of float32",
              got=", ".join(sorted(set(got["kinds"]))), read=READ,
              hints=[
                  When("these are NumPy arrays: convert them with torch.from_numpy(...).float()",
@@ -279,7 +279,7 @@ def test_noise_is_standard_normal(call, t):
                  has_timesteps and is_normal(eps / scale)),
             When("the returned eps includes its factor, without the square root",
                  has_timesteps and is_normal(eps / scale ** 2)),
-            Gives("eps is scaled like the batch instead of standard normal", given["batch"].std(0)),
+            Gives("eps is scaled like the batch instead of being standard normal", given["batch"].std(0)),
         ])
     # standard error of a fourth moment: sqrt(96 / SAMPLES) = 0.05
     assert_close(
@@ -297,7 +297,7 @@ def test_noise_is_standard_normal(call, t):
                              ("two calls", eps, second),
                              ("eps and x_0", eps, (given["batch"] - [2, -1]) / [1.5, 0.5])):
         # standard error of a correlation: at most 1 / sqrt(half) = 0.007
-        assert_close(what=f"The correlation of {name}, {of_eps}", got=(one * other).mean(), expected=0,
+        assert_close(what=f"The correlation between {name}, {of_eps}", got=(one * other).mean(), expected=0,
                      rtol=0, atol=0.05, read=READ, hints=[When("the two are not independent", True)])
 
 

@@ -119,7 +119,7 @@ def mistakes_in_arrangement(decoder, values0, values1, images):
         Gives("both axes are flipped: they run from the maximum to the minimum", expected[::-1, ::-1]),
         Gives("the axes of the grid are swapped and one is flipped", expected.swapaxes(0, 1)[::-1]),
         Gives("the axes of the grid are swapped and one is flipped", expected.swapaxes(0, 1)[:, ::-1]),
-        Gives("each z holds two values of one latent: stack them along the last axis before the reshape to pairs",
+        Gives("each z holds two values of one latent: stack them along the last axis before reshaping into pairs",
               decode(decoder, values0, values1, mixed=True)),
         Gives("the images are not yet arranged in a grid", expected.reshape(GRID * GRID, C, H, W)),
         When("each image is in the right place, but its pixels are not: C, H and W are mixed up",
@@ -136,7 +136,7 @@ def mistakes_in_range(decoder, ends):
     centres = [low + (np.arange(GRID) + 0.5) * (high - low) / GRID for low, high in ends]
     ranges = [
         ("the maximum is left out", [np.linspace(low, high, GRID, endpoint=False) for low, high in ends]),
-        ("minimum and maximum are left out: these are the centres of cells", centres),
+        ("the minimum and the maximum are left out: these are the centres of cells", centres),
         ("latent 1 uses the range of latent 0", (values0, values0)),
         ("latent 0 uses the range of latent 1", (values1, values1)),
         ("the ranges of latent 0 and latent 1 are swapped", (values1, values0)),
@@ -173,7 +173,7 @@ def test_mu_and_logvar_of_a_dataset(call):
         When("this is only the first batch", close(some, mu[:BATCHES[0]])),
         When("this is only the last batch", close(some, mu[-BATCHES[-1]:])),
         When("the last batch, which is smaller, is missing", close(some, mu[:-BATCHES[-1]])),
-        When("the batches are in a list: concatenate them to one tensor",
+        When("the batches are in a list: concatenate them into one tensor",
              isinstance(some, list) and len(some) == len(BATCHES)),
         When("the tensor is transposed", close(some, mu.T)),
         When("these are images: the model's forward returns the decoded images, mu and logvar, in that order",
@@ -189,7 +189,7 @@ def test_mu_and_logvar_of_a_dataset(call):
     ]] + [
         When("the numbers are right, but not in the order of the loader",
              same_numbers(parts[0], mu) and same_numbers(parts[1], logvar)),
-        When("these are samples of q(z | x), not its means",
+        When("these are samples from q(z | x), not its means",
              close(parts[0], TRAINING * mu + 1.37) or looks_sampled(parts[0], got["again"][0], mu, logvar)),
     ]
     for name, part, expected in zip(("mu", "logvar"), parts, (mu, logvar)):
@@ -213,7 +213,7 @@ def test_images_of_the_grid(call):
         fail(what="The images from sample_on_grid", expected="a numpy array, ndarray", got=kind, read=READ_GRID)
     weights["decoder"] = decoder[:, :H * W]
     images = run_grid(call, weights, ranges)[1]
-    assert_close(what="The images from sample_on_grid, of one channel", got=images, expected=expected[:, :, :1],
+    assert_close(what="The images from sample_on_grid, with one channel", got=images, expected=expected[:, :, :1],
                  read=READ_GRID,
                  hints=[Gives("an axis is lost: squeeze() removes the only channel", expected[:, :, 0])])
 

@@ -350,7 +350,7 @@ def mistakes_of_channels(network, expected, found):
     if numbers != right and sorted(numbers) == sorted(right):
         yield "the channels are in the wrong order: the generator halves them, the discriminator doubles them"
     if numbers != right:
-        yield "the numbers of channels differ from the docstring"
+        yield "the numbers of channels differ from those in the docstring"
 
 
 # Comparisons
@@ -370,7 +370,7 @@ def check_layers(call, network, training=True):
         if rows != right_rows:
             arguments = ", ".join(f"{name}={number}" for name, number in sizes.items())
             place = next(i for i in range(len(right_rows) + 1) if right_rows[i:i + 1] != rows[i:i + 1])
-            fail(what=f"The layers of {network}({arguments}), activations not counted",
+            fail(what=f"The layers of {network}({arguments}), not counting activations",
                  expected=row_in_words(right_rows, place), got=row_in_words(rows, place),
                  hints=[When(mistake, True) for mistake in known_mistakes(network, expected, found)], read=read)
     if results[0]["idle"]:

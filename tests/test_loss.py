@@ -216,7 +216,7 @@ def test_loss_of_black_and_white_pixels(call):
     grey = random_inputs()
     values = [call(loss, weight=3.0, **dict(grey, x=x))["loss"] for x in (grey["x"], grey["x"].round())]
     if [isinstance(value, np.ndarray) and bool(np.isfinite(value).all()) for value in values] == [True, False]:
-        fail(what="The loss of black and white pixels", expected="a finite number, as for grey ones", got=values[1],
+        fail(what="The loss for black and white pixels", expected="a finite number, as for grey ones", got=values[1],
              hints=[When("your code takes the logarithm of 0 or divides by 0 where a pixel is 0 or 1", True)],
              read=READ)
     check_loss(call, weight=3.0, draw=lambda: {name: array.round() if name == "x" else array

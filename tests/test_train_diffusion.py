@@ -22,7 +22,7 @@ from tests.support import (
 
 T = 10                          # diffusion steps
 SAMPLES, BATCH = 20000, 500     # enough to judge a distribution; every tolerance is at least six standard errors
-READ = "the comment in the gap of train, and algorithm 1 of Ho et al. 2020"
+READ = "the comment in the gap in train, and algorithm 1 of Ho et al. 2020"
 SAME_TIMESTEP = "the whole batch gets the same timestep, but each point needs its own: t is B,1"
 SAME_TIMESTEPS = "the timesteps are the same in every batch: draw them in every batch, without a seed"
 BATCH_SIZE = "args.batch_size is used as the number of points, but the last batch may be smaller: use len(batch)"
@@ -165,7 +165,7 @@ def run(call, points, batch_size, epochs=1, learning_rate=0.0):
         ends = [step["calls"] for step in steps]
         calls = [[one for one in calls[start:end] if one["in_graph"]][-1:] for start, end in zip([0] + ends, ends)]
         if not all(calls):
-            fail(what="A call of the model before each step of the optimizer", expected="one with a gradient",
+            fail(what="A call to the model before each step of the optimizer", expected="one with a gradient",
                  got="none", read=READ)
         calls = [one for one, in calls]
     notes = []
@@ -406,12 +406,12 @@ def test_points_have_the_noise_of_their_timestep(call):
         got=share, expected=roots[told], rtol=0, atol=0.01, read=READ,
         hints=[
             When("the model gets the points without noise", np.array_equal(x, x_0)),
-            When("the model gets only the noise: add_noise returns first the noisy points, then eps", is_normal(x)),
-            When("the model gets t + 1, the timestep after that of the noise: both need the same t",
+            When("the model gets only the noise: add_noise returns the noisy points first, then eps", is_normal(x)),
+            When("the model gets t + 1, the timestep after the one used for the noise: both need the same t",
                  known and np.all(told - nearest == 1)),
-            When("the model gets t - 1, the timestep before that of the noise: both need the same t",
+            When("the model gets t - 1, the timestep before the one used for the noise: both need the same t",
                  known and np.all(nearest - told == 1)),
-            When("the whole batch gets the noise of one timestep, but the model is given other timesteps",
+            When("the whole batch gets the noise for one timestep, but the model is given different ones",
                  known and not np.ptp(nearest.reshape(-1, BATCH), axis=1).any()),
             When("the model and add_noise get different timesteps: both need the same t", known),
             When("the noise is not added as in add_noise: see what the tests of add_noise say", True),
@@ -439,7 +439,7 @@ def test_noise_is_standard_normal(call):
              hints=constant, read=READ)
     hints = [
         When("the noise is uniform (torch.rand) instead of standard normal", is_uniform(eps, 0, 1)),
-        When("the noise is not added as in add_noise, or with another timestep than the model gets: see what the "
+        When("the noise is not added as in add_noise, or with a different timestep from the model's: see what the "
              "other tests say", True),
     ]
     # standard errors: 1 / sqrt(SAMPLES) = 0.007, 1 / sqrt(2 * SAMPLES) = 0.005, sqrt(96 / SAMPLES) = 0.07
@@ -450,10 +450,10 @@ def test_noise_is_standard_normal(call):
     assert_close(what=f"The fourth moments {of_eps}", got=(eps ** 4).mean(0), expected=np.full(2, 3.0),
                  hints=[When("the noise is not normal", True)], rtol=0, atol=0.5, read=READ)
     for name, one, other in (
-            ("the coordinates of a point", eps[:, 0], eps[:, 1]), ("a point and the next", eps[:-1], eps[1:]),
-            ("a batch and the next", batches[:-1], batches[1:]), ("eps and x_0", eps, (x_0 - [2, -1]) / [1.5, 0.5])):
+            ("the coordinates of a point", eps[:, 0], eps[:, 1]), ("one point and the next", eps[:-1], eps[1:]),
+            ("one batch and the next", batches[:-1], batches[1:]), ("eps and x_0", eps, (x_0 - [2, -1]) / [1.5, 0.5])):
         # standard error of a correlation: at most 1 / sqrt(SAMPLES - 1) = 0.007
-        assert_close(what=f"The correlation of {name}, {of_eps}", got=(one * other).mean(), expected=0,
+        assert_close(what=f"The correlation between {name}, {of_eps}", got=(one * other).mean(), expected=0,
                      hints=[When("the two are not independent", True)], rtol=0, atol=0.05, read=READ)
 
 

@@ -29,8 +29,8 @@ RATES = 0.01, 1.0               # learning rates
 # "Generated images" and "fake images" are the same; update_generator's argument is called fake_images.
 READ = "the docstrings of update_discriminator and update_generator, and the comments in their gaps"
 CALLED_TWICE = "one error is backpropagated twice, by itself or as part of a sum"
-DETACHED = "the discriminator gets the fake images detached, but the generator learns through them"
-NOT_DETACHED = "the gradients reach the generator: pass the generated images to the discriminator detached"
+DETACHED = "the discriminator gets detached fake images, but the generator learns through them"
+NOT_DETACHED = "the gradients reach the generator: detach the generated images for the discriminator"
 OTHER_NOISE = "the noise is changed, or new noise is drawn instead of using the given noise"
 
 
@@ -211,7 +211,7 @@ def run_generator(call, frozen, stretch=1.0):
 def check_mode(calls, name):
     if not all(one["training"] for one in calls):
         fail(what=f"The mode of the {name}", expected="training mode", got="evaluation mode", read=READ,
-             hints=[When(f"the {name} is in evaluation mode: eval() is only for use after the training", True)])
+             hints=[When(f"the {name} is in evaluation mode: eval() is only for use after training", True)])
 
 
 def find_call(calls, images, name, hints=()):
@@ -279,7 +279,7 @@ def check_error(find, label, name, mistakes):
         When(f"the labels differ from image to image, from {targets.min():.2g} to {targets.max():.2g}: each must be "
              f"{label}", as_labels and not close(in_order, other_in_order, rtol=0, atol=1e-3)),
     ]
-    assert_close(what=f"The gradient of the error of the {name}, whose label is {label}, with respect to the "
+    assert_close(what=f"The gradient of the error for the {name}, whose label is {label}, with respect to the "
                       "discriminator's outputs",
                  got=got, expected=both[label], hints=hints, rtol=1e-3, atol=1e-5, read=READ)
 
@@ -340,14 +340,14 @@ def known_results(batch, other):
         (mean, "mean of the discriminator's outputs", outputs.mean(), [
             (f"{mean} and {other_mean} are swapped", other_outputs.mean()),
             (f"this is the error, but {mean} is the mean of the outputs", right),
-            ("these are the outputs after the step: use those that it learns from", after.mean()),
+            ("these are the outputs after the step: use those from before the step", after.mean()),
             ("the outputs are summed", outputs.sum()),
             ("this is a single output, not their mean", outputs),
             ("this is the share of the outputs above 0.5", (outputs > 0.5).mean()),
         ]),
         (error, f"binary cross entropy with the label {label}", right, [
             (f"{error} and {other_error} are swapped", of_other),
-            ("this is the error of both batches", right + of_other),
+            ("this is the error for both batches", right + of_other),
             ("the error is summed over the batch instead of averaged", B * right),
             ("the error is halved", right / 2),
             ("the error has the wrong sign", -right),
@@ -435,7 +435,7 @@ def test_the_generated_batch(call):
         check_mode(generator_calls, "generator")
         if not generator_calls or not all(np.array_equal(one["x"], inputs["noise"]) for one in generator_calls):
             fail(what="The input of the generator", expected="the noise given to update_discriminator",
-                 got="other noise" if generator_calls else "nothing", read=READ,
+                 got="different noise" if generator_calls else "nothing", read=READ,
                  hints=[When("the generator is never called", not generator_calls), When(OTHER_NOISE, True)])
         only_real = bool(calls) and all(np.array_equal(one["x"], inputs["real_images"]) for one in calls)
         one = find_call(calls, generator_calls[0]["output"], "generated images", hints=[
@@ -479,7 +479,7 @@ def test_what_update_discriminator_returns(call):
         expected=generate(inputs["noise"], inputs["weights"][GENERATOR]), read=READ,
         hints=[
             Gives("these are the real images", inputs["real_images"]),
-            When("these images are generated from other noise", any(
+            When("these images are generated from different noise", any(
                 np.array_equal(results["fake_images"], one["output"]) for one in calls)),
             When("these are not the images as the generator returns them", True),
         ])

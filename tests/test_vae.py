@@ -201,7 +201,7 @@ def mistakes_of_encode(images, *layers):
         ("this is the variance, but the layer gives logvar", [mu, np.exp(logvar)]),
         ("this is the standard deviation, but the layer gives logvar", [mu, np.exp(logvar / 2)]),
         ("the image is transposed before it is flattened", right_encoding(images.transpose(0, 1, 3, 2), *layers)),
-        ("the channels are moved last before the image is flattened",
+        ("the channels are moved to the end before the image is flattened",
          right_encoding(images.transpose(0, 2, 3, 1), *layers)),
     ]
 
@@ -220,9 +220,9 @@ def run_forward(call, **inputs):
     encoded_mu, encoded_logvar = unpack(got=got["encode"], function="VAE.encode",
                                         shapes={"mu": (SAMPLES, L), "logvar": (SAMPLES, L)})
     images, = unpack(got=[got["decode"]], function="VAE.decode", shapes={"images": (B, C, H, W)})
-    assert_close(what="The z recovered from an image that VAE.decode returns", got=z_in_pixels(images), expected=known_z,
+    assert_close(what="The z recovered from an image of VAE.decode", got=z_in_pixels(images), expected=known_z,
                  rtol=1e-3, atol=1e-3,
-                 read="the message of the test of VAE.decode; VAE.forward can only be tested once decode is right")
+                 read="the message from the test of VAE.decode; VAE.forward can only be tested once decode is right")
     decoded, mu, logvar = unpack(
         got=got["forward"], function="VAE.forward",
         shapes={"decoded": (SAMPLES, C, H, W), "mu": (SAMPLES, L), "logvar": (SAMPLES, L)})
@@ -357,12 +357,12 @@ def test_noise_is_fresh_everywhere(call):
     one, two, half = (first > np.median(first, axis=0)), (second > np.median(second, axis=0)), SAMPLES // 2
     for name, these, those in (
             ("two latents of an image", one[:, :-1], one[:, 1:]), ("two calls", one, two),
-            ("an image and the next", one[:-1], one[1:]), ("the halves of a batch", one[:half], one[half:])):
+            ("one image and the next", one[:-1], one[1:]), ("the two halves of a batch", one[:half], one[half:])):
         # standard error of a share: at most 0.5 / sqrt(half) = 0.005
         share = (these == those).mean(0)
-        assert_close(what=f"How often z of {name} lies on the same side of its median", got=share,
+        assert_close(what=f"How often z for {name} lies on the same side of its median", got=share,
                      expected=np.full(len(share), 0.5), rtol=0, atol=0.035, read=read,
-                     hints=[When("the noise of the two is not independent", True)])
+                     hints=[When("the noise in the two is not independent", True)])
 
 
 @task("1.1")
@@ -433,7 +433,7 @@ def test_decode(call):
               for name, function in OTHER_ACTIVATIONS if name != "a sigmoid"]
     hints += [
         Gives("expected a sigmoid on the output, but there is a ReLU", relu(logits).reshape(shape)),
-        Gives("there is a ReLU before the sigmoid of the output", sigmoid(relu(logits)).reshape(shape)),
+        Gives("there is a ReLU before the sigmoid on the output", sigmoid(relu(logits)).reshape(shape)),
         Gives("there are two sigmoids on the output", sigmoid(expected)),
         Gives("both the ReLU and the sigmoid are missing", linear(output, before).reshape(shape)),
         Gives("the images are transposed: their shape must be B,C,H,W", flat.reshape(B, C, W, H)),
@@ -444,7 +444,7 @@ def test_decode(call):
              same_numbers(images, flat)),
     ]
     assert_close(what="The images from VAE.decode", got=images, expected=expected, hints=hints, read=read)
-    assert_close(what="VAE.decode of a batch of one image", got=got["one image"], expected=expected[:1], read=read)
+    assert_close(what="VAE.decode for a batch of one image", got=got["one image"], expected=expected[:1], read=read)
 
 
 @task("1.1")

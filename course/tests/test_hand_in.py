@@ -119,7 +119,7 @@ def test_a_folder_of_links_is_no_exercise(tmp_path):
     write(tmp_path / "solution")
     (tmp_path / "team").mkdir()
     (tmp_path / "team" / "lib").symlink_to(tmp_path / "solution" / "lib")
-    with pytest.raises(hand_in.HandInError, match="no folder lib; lib is a link"):
+    with pytest.raises(hand_in.HandInError, match="no lib folder; lib is a link"):
         hand_in.collect(tmp_path / "team", tmp_path / "scratch")
 
 
@@ -144,7 +144,7 @@ def test_without_permission(tmp_path):
 def test_nothing_leads_out_of_an_archive(tmp_path, pack, name):
     submission = pack(tmp_path / "team", {**FILES, name: b"evil"})
     folder, left_out = hand_in.collect(submission, tmp_path / "scratch")
-    assert left_out == [name.replace("\\", "/") + " leads out of the archive"] and contents(folder) == COPIED
+    assert left_out == [name.replace("\\", "/") + " points outside the archive"] and contents(folder) == COPIED
     assert contents(tmp_path / "scratch") == COPIED and not [path for path in tmp_path.rglob("evil.py")]
 
 
@@ -216,11 +216,11 @@ REFUSED = {
     "an empty file": (file_of(b""), "an empty file"),
     "a single file": (file_of(b"def f():\n    pass\n"), "a single file, not a folder or an archive"),
     "a PDF": (file_of(b"%PDF-1.7\n"), "a single file"),
-    "a folder without lib": (lambda path: write(path, {"a/feedback.md": b"", "b/c/x.py": b""}), "no folder lib"),
-    "an empty lib": (lambda path: (path / "lib").mkdir(parents=True) or path, "no folder lib"),
+    "a folder without lib": (lambda path: write(path, {"a/feedback.md": b"", "b/c/x.py": b""}), "no lib folder"),
+    "an empty lib": (lambda path: (path / "lib").mkdir(parents=True) or path, "no lib folder"),
     "modules without lib": (lambda path: write(path, {"model_vae.py": b""}), "model_vae.py is not in a folder"),
-    "a zip without lib": (lambda path: zip_of(path, {"x.py": b""}), "no folder lib"),
-    "an empty zip": (lambda path: zip_of(path, {}), "no folder lib"),
+    "a zip without lib": (lambda path: zip_of(path, {"x.py": b""}), "no lib folder"),
+    "an empty zip": (lambda path: zip_of(path, {}), "no lib folder"),
     "a bare repository": (bare_repository, "a bare git repository"),
     "two exercises": (lambda path: write(write(path, prefix="a/"), prefix="b/"), "contains 2 exercises: a, b"),
     "half a zip": (lambda path: file_of(zip_of(path).read_bytes()[:200])(path), "a damaged archive"),

@@ -432,4 +432,4 @@ def test_two_files_with_the_same_path(checkout, tmp_path):
     (checkout / "course" / "student" / "lib").mkdir(parents=True)
     (checkout / "course" / "student" / "lib" / "__init__.py").write_text("")
     track(checkout)
-    assert_one_line(run_handout(tmp_path / "new", checkout), 1, "would become one file of the handout")
+    assert_one_line(run_handout(tmp_path / "new", checkout), 1, "would become the same file in the handout")

@@ -252,7 +252,7 @@ def test_formats_that_cannot_be_read_are_counted(tmp_path, capsys):
         (tmp_path / name).write_bytes(b"0")
     assert len(load_images(tmp_path)) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "skipped 5 image files of unsupported formats (.heic 3, .svg 1, .cr2 1)"]
+        "skipped 5 image files in unsupported formats (.heic 3, .svg 1, .cr2 1)"]
     (tmp_path / "a" / "1.png").unlink()
     with pytest.raises(UserError, match=r"contains no images, only image files .* \(.heic 3, .svg 1, .cr2 1\)"):
         load_images(tmp_path)

@@ -63,7 +63,7 @@ def test_all_filled_in(filled):
         cells = [cell.strip() for cell in line.split("|")]
         assert cells[2:4] == [str(task.points), "" if task.graded_by == "a person" else str(task.points)]
         assert ("submission.pdf is there" in line) == (task.graded_by == "a person")
-    assert "| 16 + 2 |     13 | of 11 + 2 points scored here; 5 more are given by a person |" in output
+    assert "| 16 + 2 |     13 | of 11 + 2 points scored here; 5 more are graded by hand |" in output
     assert "look at first" not in output and "Edits" not in output
 
 

@@ -124,7 +124,7 @@ def row_of_tests(task: Task, results: Results) -> Row:
     passed = len(said) - len(failures)
     note = f"{passed} of {len(said)} tests pass"
     if not said:
-        note, failures = "its tests are missing", [("", "The folder tests/ has no tests of this task.")]
+        note, failures = "its tests are missing", [("", "The folder tests/ has no tests for this task.")]
     elif all(NOT_FILLED_IN.match(words) for _, words in failures) and not passed:
         note = "not filled in" if task.points else OPTIONAL
     return Row(task, Fraction(task.points * passed, max(len(said), 1)), note, failures)
@@ -213,7 +213,7 @@ def row_of_sums(rows: Sequence[Row]) -> Tuple[str, str, str, str]:
     by_person = sum(row.task.points for row in rows if row.earned is None)
     earned = sum((row.earned for row in rows if row.earned is not None), Fraction(0))
     return ("sum", f"{full + by_person} + {extra}", points(earned),
-            f"of {full} + {extra} points scored here; {by_person} more are given by a person")
+            f"of {full} + {extra} points scored here; {by_person} more are graded by hand")
 
 
 def first_thing(message: str) -> str:
