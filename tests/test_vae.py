@@ -220,7 +220,7 @@ def run_forward(call, **inputs):
     encoded_mu, encoded_logvar = unpack(got=got["encode"], function="VAE.encode",
                                         shapes={"mu": (SAMPLES, L), "logvar": (SAMPLES, L)})
     images, = unpack(got=[got["decode"]], function="VAE.decode", shapes={"images": (B, C, H, W)})
-    assert_close(what="The z recovered from an image of VAE.decode", got=z_in_pixels(images), expected=known_z,
+    assert_close(what="The z recovered from an image from VAE.decode", got=z_in_pixels(images), expected=known_z,
                  rtol=1e-3, atol=1e-3,
                  read="the message from the test of VAE.decode; VAE.forward can only be tested once decode is right")
     decoded, mu, logvar = unpack(
