@@ -1,16 +1,15 @@
 """Exploring the latent space of a trained VAE: where it encodes images, and what it decodes from every point."""
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib.checkpoint import CHECKPOINT, check_history, load_checkpoint, load_part
 from lib.digits import load_digits, make_test_loader
-from lib.draw_vae import draw_classes, draw_decoded_grid, draw_encoded_images
+from lib.draw_vae import LatentSpace, draw_comparison, draw_latent_space
 from lib.files import Folder
 from lib.pictures import save_figure
 from lib.run import choose_device
@@ -95,16 +94,15 @@ def plot_latent_space(model: "VAE", test_loader: Iterable[Tuple[Tensor, Tensor]]
     """
     figure = figure or Figure(figsize=(15, 7.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    draw_latent_space(left, right, model, test_loader, device, grid_size)
+    draw_latent_space(left, right, explore(model, test_loader, device, grid_size))
     return figure
 
 
-def draw_latent_space(left: Axes, right: Axes, model: "VAE", test_loader: Iterable[Tuple[Tensor, Tensor]],
-                      device: Device, grid_size: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Draw the two panels of plot_latent_space.
+def explore(model: "VAE", test_loader: Iterable[Tuple[Tensor, Tensor]], device: Device, grid_size: int) -> LatentSpace:
+    """Encode a dataset, and decode a grid over the region that the encodings cover.
 
-    Returns:
-        mu, sigma: N,2 arrays, the encoded means and standard deviations.
+    Raises:
+        UserError: the encodings are not finite.
     """
     model.eval()
     batches = list(test_loader)                     # one pass gives images and labels in the same order
@@ -117,10 +115,7 @@ def draw_latent_space(left: Axes, right: Axes, model: "VAE", test_loader: Iterab
     # The grid covers the encodings with their uncertainty, except for the outermost hundredth.
     low, high = np.quantile(mu - sigma, 0.01, axis=0), np.quantile(mu + sigma, 0.99, axis=0)
     images, step = sample_on_grid(model, low[0], high[0], low[1], high[1], grid_size, device)
-    draw_decoded_grid(left, images, low, step)
-    draw_encoded_images(right, mu, labels, low, high)
-    draw_classes(left, right, mu, sigma, labels)
-    return mu, sigma
+    return LatentSpace(mu, sigma, labels, images, low, high, step)
 
 
 def load_run(folder: Union[str, Path], device: Device) -> Tuple["VAE", Dict[str, Any]]:
@@ -153,27 +148,24 @@ def load_run(folder: Union[str, Path], device: Device) -> Tuple["VAE", Dict[str,
     return model.to(device), checkpoint
 
 
-def compare_runs(folders: Sequence[Union[str, Path]], data_dir: Union[str, Path], device: Device, grid_size: int,
-                 figure: Figure) -> None:
-    """Draw several runs side by side: the decoded grid above, the encoded test set below, and numbers in the title.
+def compare_runs(folders: Sequence[Union[str, Path]], data_dir: Union[str, Path], device: Device, grid_size: int
+                 ) -> List[Tuple[str, LatentSpace]]:
+    """Explore the latent spaces of several runs. Returns each with a title that gives its numbers.
 
     Reconstruction and KL are the last epoch's on the test set, in nats per image. The spread is the standard deviation
     of the encoded means over all images and both latents, next to the median sigma of an encoded image.
     """
-    panels = figure.subplots(2, len(folders), squeeze=False).T
-    for folder, (above, below) in zip(folders, panels):
+    spaces = []
+    for folder in folders:
         model, checkpoint = load_run(folder, device)
         digits = load_digits(checkpoint["settings"]["dataset"], data_dir)
-        mu, sigma = draw_latent_space(above, below, model, make_test_loader(digits, device), device, grid_size)
-        last, spread = checkpoint["history"][-1], np.sqrt(mu.var(axis=0).mean())
-        above.set_title(f"KL weight {checkpoint['settings']['kl_loss_weight']:g}\n"
-                        f"reconstruction {last['test_reconstruction']:.1f}, KL {last['test_kl']:.2f}\n"
-                        f"spread of the means {spread:.2f}, median sigma {np.median(sigma):.2g}")
-        below.set_title("encoded test set")
-    for axes in figure.axes[:-1]:                   # one legend is enough
-        legend = axes.get_legend()
-        if legend:
-            legend.remove()
+        space = explore(model, make_test_loader(digits, device), device, grid_size)
+        last, spread = checkpoint["history"][-1], np.sqrt(space.mu.var(axis=0).mean())
+        title = (f"KL weight {checkpoint['settings']['kl_loss_weight']:g}\n"
+                 f"reconstruction {last['test_reconstruction']:.1f}, KL {last['test_kl']:.2f}\n"
+                 f"spread of the means {spread:.2f}, median sigma {np.median(space.sigma):.2g}")
+        spaces.append((title, space))
+    return spaces
 
 
 def run_plot_latent_space(args: Any) -> Path:
@@ -199,7 +191,7 @@ def run_plot_latent_space(args: Any) -> Path:
         runs, path = [f"results_kl{weight}" for weight in args.compare], Path("kl_comparison.png")
         record = find_record(path, runs[0])
         figure = figure_class(figsize=(5.5 * len(runs), 11.5), layout="constrained")
-        compare_runs(runs, args.data_dir, device, args.grid_size, figure)
+        draw_comparison(figure, compare_runs(runs, args.data_dir, device, args.grid_size))
     else:
         folder = Path(args.output_dir or f"results_kl{args.kl_loss_weight}")
         path = folder / "latent_space.png"

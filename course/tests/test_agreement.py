@@ -149,6 +149,30 @@ def test_all_flags_in_the_docs_exist():
                 assert flag in others.union(*known.values()), f"{name}: nothing has a flag {flag}"
 
 
+# Imports
+
+def imports_of(name, seen):
+    """Collect the modules of lib that one of them imports at its top, directly or not."""
+    text = (ROOT / "lib" / f"{name}.py").read_text(encoding="utf-8")
+    for other in re.findall(r"^from lib\.(\w+) import", text, re.M):
+        if other not in seen:
+            seen.add(other)
+            imports_of(other, seen)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["densities", "distances", "draw_diffusion", "pictures", "optimize", "run"])
+def test_what_any_model_can_use_imports_nothing_with_a_gap(name):
+    with_gaps = {Path(gap.path).stem for gap in find_gaps(ROOT)}
+    assert not with_gaps & imports_of(name, {name})
+
+
+def test_lib_imports_neither_tests_nor_course():
+    for path in (ROOT / "lib").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"^\s*(from|import) (tests|course|benchmarks)\b", text, re.M), path
+
+
 # Files
 
 def test_readmes_tree_has_all_files():
