@@ -1,16 +1,18 @@
 """Time the project and textbook code side by side: python -m benchmarks vae --data_dir data; also diffusion and gan"""
 import argparse
 import sys
+from importlib import import_module
+from pathlib import Path
 
-from benchmarks import diffusion, gan, vae
 from lib.script import run_script
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, module in (("vae", vae), ("diffusion", diffusion), ("gan", gan)):
-        module.add_flags(commands.add_parser(name, help=module.__doc__.splitlines()[0]))
+    for path in sorted(Path(__file__).parent.glob("[a-z]*.py")):
+        module = import_module(f"benchmarks.{path.stem}")
+        module.add_flags(commands.add_parser(path.stem, help=str(module.__doc__).splitlines()[0]))
     args = parser.parse_args()
     args.function(args)
 
