@@ -3,16 +3,18 @@
 Each case runs in its own process. Where the system can fork, that process is forked from a server that has already
 imported torch, which saves most of the time.
 """
+import ast
 import gc
 import multiprocessing
 import os
+import re
 import shutil
 import sys
 import tempfile
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from course import gaps
 from course.bank import BankError, Case
@@ -29,6 +31,20 @@ class Verdict(NamedTuple):
     caught: bool    # a test of its task fails
     named: bool     # and its message contains the required words
     problem: str
+
+
+def modules_with_tests() -> Dict[str, Tuple[str, str]]:
+    """Return for each module with gaps its task and its tests, {"lib/loss_vae.py": ("1.2", "tests/test_loss.py")}.
+
+    The docstring of a test file names its task and its module.
+    """
+    found = {}
+    for path in sorted((ROOT / "tests").glob("test_*.py")):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        match = re.match(r"Task (\S+): .*?\bin (lib/\w+\.py)", docstring, re.S)
+        if match:
+            found[match[2]] = match[1], f"tests/{path.name}"
+    return found
 
 
 def fill_gaps(path: str, code: Dict[str, str]) -> str:

@@ -13,24 +13,21 @@ import sys
 import textwrap
 import types
 import warnings
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 import torch
 
 from course import gaps
-from course.bank.trial import ROOT, fill_gaps
+from course.bank.trial import ROOT, fill_gaps, modules_with_tests
 from tests import support
 from tests.scoring.report import MISTAKE
 
-FILES = {  # for each task, the modules with its gaps and their tests
-    "1.1": (["model_vae"], ["test_vae"]),
-    "1.2": (["loss_vae"], ["test_loss"]),
-    "1.3": (["explore_latent_space"], ["test_explore_latent_space"]),
-    "2.2": (["utils", "train_diffusion"], ["test_add_noise_diffusion", "test_train_diffusion"]),
-    "3.1": (["model_gan"], ["test_gan"]),
-    "3.2": (["train_gan"], ["test_train_gan"]),
-}
+FILES: Dict[str, Tuple[List[str], List[str]]] = {}  # for each task, the modules with its gaps and their tests
+for _path, (_task, _test) in modules_with_tests().items():
+    for _names, _file in zip(FILES.setdefault(_task, ([], [])), (_path, _test)):
+        _names.append(Path(_file).stem)
 NEUTRAL = r"see what the (other tests|tests of add_noise) say|, or all its pixels are 0 or 1"     # names no cause
 NEAR = (0, 0.25, 1 / 3, 0.5, 1, 2, 3, 4, 5)         # these numbers make a known mistake, or none at all
 FUNCTION = "[torch.sin|torch.cos|torch.atan|torch.erf|torch.sinh|torch.asinh|torch.square]"

@@ -23,6 +23,10 @@ MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-image
 
 TODAYS_EDITION = read_edition((ROOT / CHANGELOG).read_text(encoding="utf-8")) or Edition(0, "")
 NUMBERS = [task.number for task in TASKS]
+WITH_TESTS = [task.number for task in TASKS if task.graded_by == "tests"]
+BONUS = sum(task.points for task in TASKS if task.bonus)
+REGULAR = sum(task.points for task in TASKS) - BONUS
+BY_TESTS = sum(task.points for task in TASKS if task.graded_by == "tests")
 FEEDBACK = """# Feedback
 ## Major problems
 none

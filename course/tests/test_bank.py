@@ -7,18 +7,11 @@ import pytest
 
 from course.bank import BankError, Case, all_cases, read_cases
 from course.bank.__main__ import select, table
-from course.bank.trial import ROOT, build, judge, run_tests, try_cases
+from course.bank.trial import ROOT, build, judge, modules_with_tests, run_tests, try_cases
+from course.tests.support import WITH_TESTS
 from tests.scoring.tasks import TASKS
 
-FILES = {  # for each module with gaps, its task and its tests
-    "lib/model_vae.py": ("1.1", "tests/test_vae.py"),
-    "lib/loss_vae.py": ("1.2", "tests/test_loss.py"),
-    "lib/explore_latent_space.py": ("1.3", "tests/test_explore_latent_space.py"),
-    "lib/utils.py": ("2.2", "tests/test_add_noise_diffusion.py"),
-    "lib/train_diffusion.py": ("2.2", "tests/test_train_diffusion.py"),
-    "lib/model_gan.py": ("3.1", "tests/test_gan.py"),
-    "lib/train_gan.py": ("3.2", "tests/test_train_gan.py"),
-}
+FILES = modules_with_tests()
 SEEDS = list(range(1, 21))
 
 
@@ -141,7 +134,7 @@ def test_the_command_runs_the_selected_cases():
 
 
 @pytest.mark.parametrize("texts, message", [
-    (["9.9"], "bank: there are no cases of task 9.9; choose from 1.1, 1.2, 1.3, 2.2, 3.1, 3.2\n"),
+    (["9.9"], f"bank: there are no cases of task 9.9; choose from {', '.join(WITH_TESTS)}\n"),
     (["1.2", "no such words"], "bank: no case matches '1.2' and 'no such words'\n")])
 def test_the_command_refuses_to_select_nothing(texts, message):
     assert python(ROOT, "-m", "course.bank", *texts) == (2, message)
