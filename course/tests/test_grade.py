@@ -11,7 +11,18 @@ import sys
 import pytest
 
 from course import grade, gradescope, handout
-from course.tests.support import FEEDBACK, NUMBERS, ROOT, change, commit, contents, copy_project
+from course.tests.support import (
+    BONUS,
+    BY_TESTS,
+    FEEDBACK,
+    NUMBERS,
+    REGULAR,
+    ROOT,
+    change,
+    commit,
+    contents,
+    copy_project,
+)
 from course.tests.support import TODAYS_EDITION as TODAY
 from tests.scoring.edition import CHANGELOG
 from tests.scoring.edits import HANDED_OUT
@@ -57,13 +68,14 @@ def test_the_command(team, tmp_path):
     with open(str(tmp_path / "scores" / "scores.csv"), newline="") as file:
         one, two = csv.DictReader(file)
     graded = {task.number: str(task.points) for task in TASKS if task.graded_by != "a person"}
-    assert one == dict(graded, submission="team 1", sum="13", edits="1", edition=str(TODAY.number),
+    assert one == dict(graded, submission="team 1", sum=str(BY_TESTS + BONUS), edits="1", edition=str(TODAY.number),
                        **{"submission.pdf": "yes", "not graded": ""})
-    assert float(two["1.2"]) < 2 and float(two["sum"]) == 11 + float(two["1.2"])
+    assert float(two["1.2"]) < 2 and float(two["sum"]) == BY_TESTS + BONUS - 2 + float(two["1.2"])
     assert (two["1.1"], two["submission.pdf"], two["edits"]) == ("4", "no", "1")
     texts = [(tmp_path / "scores" / f"team {number}.md").read_text(encoding="utf-8") for number in (1, 2)]
     assert all(text.startswith(f"# Score\n\nEdition {TODAY.number} of {TODAY.date}\n\n") for text in texts)
-    assert "| 16 + 2 |     13 |" in texts[0] and "run_vae_training.py is missing" in texts[0]
+    assert f"| {REGULAR} + {BONUS} |     {BY_TESTS + BONUS} |" in texts[0]
+    assert "run_vae_training.py is missing" in texts[0]
     assert "the KL term lacks the 1 in its sum" in texts[1]
     lines = done.stdout.splitlines()
     assert len(lines) == 3 and lines[0].startswith("submission team 1, 1.1 4, 1.2 2, ")
@@ -279,7 +291,8 @@ def test_results_json(autograder, team):
     content = run_autograder(autograder, team)
     tests = content["tests"]
     assert "run_vae_training.py is missing" in content["output"] and "today" not in content["output"]
-    assert sum(test["score"] for test in tests) == 13 and sum(test.get("max_score", 0) for test in tests) == 11
+    assert sum(test["score"] for test in tests) == BY_TESTS + BONUS
+    assert sum(test.get("max_score", 0) for test in tests) == BY_TESTS
     assert [test["number"] for test in tests] == [task.number for task in TASKS if task.graded_by != "a person"]
     assert {test["status"] for test in tests} == {"passed"}
 
@@ -292,9 +305,11 @@ def test_results_json(autograder, team):
 
 
 def test_an_optional_task_that_is_not_started_has_not_failed(tmp_path):
-    handout.write(ROOT, tmp_path / "team", keep=["1.1", "1.2", "1.3", "2.2"])
+    with_tests = [task for task in TASKS if task.graded_by == "tests"]
+    handout.write(ROOT, tmp_path / "team", keep=[task.number for task in with_tests if task.points])
     tests = gradescope.results(grade.grade(tmp_path / "team"))["tests"]
-    assert [test.get("status") for test in tests] == ["passed"] * 4 + [None, None, "passed", "failed"]
+    assert [test.get("status") for test in tests] == [
+        "passed" if task.points else None for task in with_tests] + ["passed", "failed"]
 
 
 def test_a_submission_without_the_exercise(autograder, tmp_path):

@@ -11,7 +11,7 @@ from fractions import Fraction
 import pytest
 
 from course import handout
-from course.tests.support import FEEDBACK, NUMBERS, ROOT, change
+from course.tests.support import BONUS, BY_TESTS, FEEDBACK, NUMBERS, REGULAR, ROOT, WITH_TESTS, change
 from tests.scoring import edits, handed_in, pushes
 from tests.scoring import score as scoring
 from tests.scoring.report import NOT_ENDED, NOT_RUN, in_one_line, printable, read_report
@@ -63,15 +63,18 @@ def test_all_filled_in(filled):
         cells = [cell.strip() for cell in line.split("|")]
         assert cells[2:4] == [str(task.points), "" if task.graded_by == "a person" else str(task.points)]
         assert ("submission.pdf is there" in line) == (task.graded_by == "a person")
-    assert "| 16 + 2 |     13 | of 11 + 2 points scored here; 5 more are graded by hand |" in output
+    assert (f"| {REGULAR} + {BONUS} |     {BY_TESTS + BONUS} | of {BY_TESTS} + {BONUS} points scored here; "
+            f"{REGULAR - BY_TESTS} more are graded by hand |") in output
     assert "look at first" not in output and "Edits" not in output
 
 
 def test_nothing_filled_in(editions):
     status, output = run_score(editions / "unfilled")
     assert status == 1
-    assert "| 16 + 2 |      0 |" in output and "Edits" not in output and "Traceback" not in output
-    assert output.count("| not filled in |") == 4 and output.count("| not filled in (optional) |") == 2
+    assert f"| {REGULAR} + {BONUS} |      0 |" in output and "Edits" not in output and "Traceback" not in output
+    optional = sum(task.number in WITH_TESTS and not task.points for task in TASKS)
+    assert output.count("| not filled in |") == len(WITH_TESTS) - optional
+    assert output.count("| not filled in (optional) |") == optional
     assert output.count("| by a person; no submission.pdf |") == 2 and "### 3.2" not in output
     assert 'there is nothing below "Helpful?"' in output and "the hours are missing" in output
     assert max(map(len, output.splitlines())) <= 105, "it must fit into a terminal"
@@ -89,7 +92,7 @@ def test_a_mistake_takes_the_share_of_the_tests_that_find_it(filled):
     row, = [line for line in output.splitlines() if line.startswith("| 1.2 ")]
     passed = int(row.split("|")[4].split(" of 6 ")[0])
     assert passed == 1 and float(row.split("|")[3]) == round(2 * passed / 6, 2)
-    assert output.count(" tests pass |") == 6 and "python -m tests.test_loss" in output
+    assert output.count(" tests pass |") == len(WITH_TESTS) and "python -m tests.test_loss" in output
     assert "This looks like a known mistake: the cross entropy is averaged over all pixels" in output
     assert "Read the docstring of VAELoss.forward" in output and "Traceback" not in output
     assert "`python -m tests --seed 5` repeats" in output
@@ -115,7 +118,7 @@ def test_a_task_without_tests_is_refused(filled, task):
     done = subprocess.run([sys.executable, "-m", "tests", "1.1", task], cwd=str(filled), stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"tests: there are no tests of task {task}; choose from 1.1, 1.2, 1.3, 2.2, 3.1, 3.2\n"
+    assert done.stderr == f"tests: there are no tests of task {task}; choose from {', '.join(WITH_TESTS)}\n"
 
 
 def test_optional_tasks_may_wait_until_they_are_started(editions, tmp_path):
@@ -184,8 +187,8 @@ def test_code_that_terminates_python_costs_the_tests_that_call_it(filled):
                        ("lib/explore_latent_space.py", "import os, signal\nos.kill(0, signal.SIGTERM)")):
         change(filled, path, "import torch\n", f"import torch\n{code}\n")
     rows = scoring.score(filled, seed=1).rows
-    assert earned(rows) == {"1.1": 4, "1.2": 0, "1.3": 0, "1.4": None, "2.1": None, "2.2": 3, "3.1": 0, "3.2": 0,
-                            "style": 0, "feedback": 0}
+    full = {task.number: None if task.graded_by == "a person" else task.points for task in TASKS}
+    assert earned(rows) == {**full, "1.2": 0, "1.3": 0, "style": 0, "feedback": 0}
     said = {message for row in rows if not row.task.bonus for _, message in row.failures}
     assert said == {NOT_ENDED}, said
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from course import handout
-from course.tests.support import FEEDBACK, NUMBERS, ROOT, change, commit, copy_project
+from course.tests.support import BONUS, BY_TESTS, FEEDBACK, NUMBERS, REGULAR, ROOT, change, commit, copy_project
 
 yaml = pytest.importorskip("yaml", reason="the packages of course/requirements.txt are not installed")
 STUDENTS, OURS = "course/student/.github/workflows/tests.yml", ".github/workflows/tests.yml"
@@ -96,7 +96,8 @@ def test_a_handout_that_is_filled_in(handouts, github, tmp_path):
     job = read_workflow(STUDENTS)["jobs"]["tests"]
     statuses, summary = run_job(job, clone(handouts / "filled", tmp_path / "clone"), tmp_path, **github.variables)
     assert statuses == {"install": 0, "score": 0, "pushes": 0, "code style": 0}
-    assert "| 16 + 2 |     13 |" in summary and summary.count("submission.pdf is there") == 2
+    assert f"| {REGULAR} + {BONUS} |     {BY_TESTS + BONUS} |" in summary
+    assert summary.count("submission.pdf is there") == 2
     assert summary.endswith("Pushes to `main`: 3, of 3 allowed.\n")
     assert github.requests == [("/repos/team/work/activity?ref=refs/heads/main&per_page=100", "Bearer secret")]
 
@@ -106,7 +107,7 @@ def test_a_handout_that_is_not_filled_in(handouts, github, tmp_path):
     job = read_workflow(STUDENTS)["jobs"]["tests"]
     statuses, summary = run_job(job, clone(handouts / "unfilled", tmp_path / "clone"), tmp_path, **github.variables)
     assert statuses == {"install": 0, "score": 1, "pushes": 0, "code style": 0}
-    assert "| 16 + 2 |      0 |" in summary and "Task 1.1 is not filled in yet: the gap in" in summary
+    assert f"| {REGULAR} + {BONUS} |      0 |" in summary and "Task 1.1 is not filled in yet: the gap in" in summary
     assert "4, of 3 allowed. Extra pushes cost points." in summary
 
 
