@@ -29,6 +29,7 @@ from course.tests.support import (
     run,
     start,
 )
+from course.tests.surroundings import SCRIPTS
 from lib.files import RECORD
 
 COURSE_DATA = os.environ.get("COURSE_DATA")
@@ -50,9 +51,7 @@ def three_weights(tmp_path_factory, small):
 # Before anything heavy
 
 @pytest.mark.parametrize("script, flag, status", [
-    (TRAIN, "--help", 0), (TRAIN, "--hlep", 2), (PLOT, "--help", 0), (PLOT, "--hlep", 2),
-    (DIFFUSION, "--help", 0), (DIFFUSION, "--hlep", 2), (GAN, "--help", 0), (GAN, "--hlep", 2), (SAMPLE, "--help", 0),
-    (PLOT, "--device=", None)])
+    *((script, *case) for script in SCRIPTS for case in (("--help", 0), ("--hlep", 2))), (PLOT, "--device=", None)])
 def test_help_and_mistyped_flags_import_nothing_heavy(script, flag, status, tmp_path):
     """The last one shows that the list of imports tells when something heavy is imported."""
     done = subprocess.run([sys.executable, "-X", "importtime"] + command(script, flag)[1:], cwd=str(tmp_path),

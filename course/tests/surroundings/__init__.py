@@ -1,4 +1,4 @@
-"""Cases of bad input and odd surroundings for the five scripts, generated as products of small lists.
+"""Cases of bad input and odd surroundings for all scripts, generated as products of small lists.
 
 Each module here generates one kind. A case is plain data: what to run, where, and what must be true afterwards.
 Expectations are about behaviour (exit status, number of lines, names in the line, unchanged files), not about exact

@@ -40,6 +40,12 @@ ENVIRONMENTS: Sequence[Dict[str, Any]] = (
 FRESH = ({"HOME": "/proc/nothing", "MPLCONFIGDIR": None, "XDG_CACHE_HOME": None, "XDG_CONFIG_HOME": None},
          {"HOME": None, "MPLCONFIGDIR": None}, {"MPLCONFIGDIR": "/nonexistent/deep"}, {"MPLCONFIGDIR": "/dev/null"})
 FFMPEGS = {"missing": "/nonexistent", "false": "/bin/false", "true": "/bin/true", "rubbish": "{cwd}/rubbish"}
+# For each script a flag whose value cannot be any name, and some of the figures that it saves.
+REFUSES_NAMES = {TRAIN: "--dataset", PLOT: "--output_dir", DIFFUSION: "--dataset", GAN: "--data_dir",
+                 SAMPLE: "--checkpoint"}
+FIGURES = {TRAIN: ("train_samples.png", "reconstruction_epoch_01.png", "loss_curves.png"),
+           PLOT: ("latent_space.png",), GAN: ("training_images.png", "loss_curves.png", "nearest.png"),
+           SAMPLE: ("samples.png",), DIFFUSION: ("schedules.png",)}
 REMEDY = {DIFFUSION: "--no_video", GAN: "--no_images", SAMPLE: "--interpolate"}
 
 
@@ -98,22 +104,17 @@ def encoding_cases() -> Iterator[Case]:
         if script != DIFFUSION or encoding == "ascii":      # it takes longer than the others
             yield tiny(script, f"encoding {encoding} {script[:-3]} {printable(name)}", f"--output_dir={name}",
                        made=(name,), needs=needs, surroundings=place, status=(0, 2) if name == "a\nb" else DONE)
-        flag = {TRAIN: "--dataset", PLOT: "--output_dir", DIFFUSION: "--dataset", GAN: "--data_dir",
-                SAMPLE: "--checkpoint"}[script]
-        yield Case(f"encoding {encoding} {script[:-3]} {printable(name)} with an error", script, [f"{flag}={name}"],
-                   REFUSED, surroundings=place)
+        yield Case(f"encoding {encoding} {script[:-3]} {printable(name)} with an error", script,
+                   [f"{REFUSES_NAMES[script]}={name}"], REFUSED, surroundings=place)
 
 
 def figure_cases() -> Iterator[Case]:
     """The images are the same, whatever the user's settings of matplotlib are."""
     def case(script, name, **more):
-        images = {TRAIN: ("train_samples.png", "reconstruction_epoch_01.png", "loss_curves.png"),
-                  PLOT: ("latent_space.png",), GAN: ("training_images.png", "loss_curves.png", "nearest.png"),
-                  SAMPLE: ("samples.png",), DIFFUSION: ("schedules.png",)}[script]
         reference = {PLOT: "plotted", SAMPLE: "sampled", DIFFUSION: "done/" + DIFFUSION[:-3]}.get(
             script, f"drawn/{script[:-3]}")
         return tiny(script, f"figures {script[:-3]} {name}", quiet=script == DIFFUSION, few=True,
-                    check=same_as(script, reference, *images), **more)
+                    check=same_as(script, reference, *FIGURES[script]), **more)
 
     for script, backend in product(SCRIPTS, BACKENDS):
         if script != DIFFUSION or backend == "nonsense":            # it takes seconds
