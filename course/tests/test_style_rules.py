@@ -62,13 +62,14 @@ def find_problems(tree):
 
 @pytest.mark.parametrize("name", WITH_DOCSTRINGS)
 def test_docstrings_of_public_functions_are_imperative(name):
-    assert not find_problems(read_tree(name)), name
+    problems = find_problems(read_tree(name))
+    assert not problems, "\n".join(f"{name}:{line}: {problem}" for line, problem in problems.items())
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_have_docstrings(name):
     tree = read_tree(name)
-    assert not tree.body or ast.get_docstring(tree), name
+    assert not tree.body or ast.get_docstring(tree), f"{name}: begin the module with a docstring"
 
 
 @pytest.mark.parametrize("name", MODULES)
