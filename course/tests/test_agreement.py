@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from course.bank import read_cases
+from course.bank.trial import modules_with_tests
+from course.bank.unlisted import FAMILIES
 from course.handout import TEACHER_ONLY, find_gaps
 from course.tests.support import ROOT, commit, copy_project, small_mnist, tracked_files, write_mnist
-from course.tests.surroundings import SCRIPTS
+from course.tests.surroundings import EPOCHS, NEEDS, QUIET, RESULTS, SCRIPTS, TINY, TRAINERS, environments, names, taken
 from course.tests.surroundings.flags import flags_of
 from lib.densities import DENSITIES
 from lib.utils import SCHEDULES
@@ -50,6 +52,8 @@ def test_each_task_has_a_section_in_the_assignment_with_its_points_a_goal_and_a_
     found = re.search(rf"^### Task {re.escape(task.number)}: [^\n]*\[(\d+) points?[^\n]*\]$(.*?)^#", ASSIGNMENT,
                       re.M | re.S)
     assert found, f"add a section '### Task {task.number}: ... [{task.points} points]' to docs/assignment.md"
+    heading = f"## Exercise {task.number.split('.')[0]}: "
+    assert f"\n{heading}" in ASSIGNMENT, f"add a heading '{heading}...' to docs/assignment.md"
     assert int(found[1]) == task.points, f"docs/assignment.md, task {task.number}: {found[1]} points, not {task.points}"
     assert re.search("goal", found[2], re.I) and re.search(r"\d+ minutes", found[2]), (
         f"docs/assignment.md, task {task.number}: give a learning goal and the minutes to plan")
@@ -93,6 +97,9 @@ def test_each_task_has_gaps_tests_and_cases(task):
     for name in files:
         assert re.search(rf"^  {name} .*{re.escape(task.number)}$", README, re.M), (
             f"README.md: the tree must say that {name} has tests of task {task.number}")
+        modules = [path for path, where in modules_with_tests().items() if where == (task.number, f"tests/{name}")]
+        assert modules and modules[0] in task.fill_in, (
+            f"tests/{name}: begin the docstring with 'Task {task.number}: ..., in MODULE', one of {task.fill_in}")
     bank = ROOT / "course" / "bank" / f"{task.number}.txt"
     assert bank.is_file(), f"write wrong and right cases for task {task.number} in course/bank/{task.number}.txt"
     assert {case.is_wrong for case in read_cases(bank)} == {True, False}, f"{bank.name}: wrong and right cases, please"
@@ -100,11 +107,32 @@ def test_each_task_has_gaps_tests_and_cases(task):
         f"course/running.md: add task {task.number} to the table that python -m course.bank prints")
 
 
+def test_each_gap_has_unlisted_mistakes():
+    for gap in find_gaps(ROOT):
+        assert gap.name in FAMILIES, (
+            f"course/bank/unlisted.py: add mistakes in the gap {gap.name} of task {gap.task} to FAMILIES")
+    number = sum(map(len, FAMILIES.values()))
+    assert f" {number} families" in RUNNING, f"course/running.md: there are {number} families of unlisted mistakes"
+
+
+def test_everything_belongs_to_a_task():
+    numbers = {task.number for task in BY_TESTS}
+    for path in sorted((ROOT / "tests").glob("test_*.py")):
+        text = path.read_text(encoding="utf-8")
+        for before, name in re.findall(r"((?:^\S.*\n|^ .*\n)*)^def (test_\w+)", text, re.M):
+            assert "@task(" in before, f"tests/{path.name}: mark {name} with @task"
+        marked = set(re.findall(r'^@task\("(\S+)"\)', text, re.M))
+        assert marked <= numbers, f"tests/scoring/tasks.py: add a row for task {min(marked - numbers)} of {path.name}"
+    for path in sorted((ROOT / "course" / "bank").glob("*.txt")):
+        assert path.stem in numbers, f"tests/scoring/tasks.py: add a row for task {path.stem} of {path.name}"
+
+
 def test_the_banks_table_in_running():
     for task in BY_TESTS:
         cases = read_cases(ROOT / "course" / "bank" / f"{task.number}.txt")
         wrong = sum(case.is_wrong for case in cases)
         row = re.search(rf"^{re.escape(task.number)} +(\d+) +(\d+) +(\d+) +(\d+) +(\d+)$", RUNNING, re.M)
+        assert row, f"course/running.md: add a row for task {task.number} to the table of python -m course.bank"
         assert list(map(int, row.groups())) == [wrong] * 3 + [len(cases) - wrong] * 2, (
             f"course/running.md: run python -m course.bank {task.number} and copy its row")
 
@@ -114,6 +142,46 @@ def test_number_of_gaps():
     assert f"there are {WORDS[len(gaps)]}, most of them" in RUNNING, f"course/running.md: there are {len(gaps)} gaps"
     count = WORDS[len([gap for gap in gaps if gap.task == "2.2"])]
     assert f"This task has {count} gaps" in ASSIGNMENT
+
+
+# What an exercise needs
+
+@pytest.mark.parametrize("name", sorted(path.stem[4:-9] for path in ROOT.glob("run_*_training.py")))
+def test_each_exercise_has_its_files(name):
+    other = {"course/reference_vae.py": "course/reference.py",
+             "course/tests/test_vae_scripts.py": "course/tests/test_scripts.py"}
+    for path in (f"lib/model_{name}.py", f"lib/train_{name}.py", f"docs/results_{name}.md", f"benchmarks/{name}.py",
+                 f"course/reference_{name}.py", f"course/tests/test_{name}_scripts.py"):
+        assert (ROOT / other.get(path, path)).is_file(), f"add {path} (CONTRIBUTING.md, An exercise)"
+    order = README[README.index("\n## Reading the code"):]
+    for module in f"lib/model_{name}.py", f"lib/train_{name}.py":
+        assert f"`{module}`" in order, f"README.md: add {module} to the order of reading"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_each_script_is_in_the_tables_of_the_surroundings(script):
+    if re.search("run_.*_training", script):
+        assert script in TRAINERS, f"course/tests/surroundings/__init__.py: add {script} to TRAINERS"
+        assert in_small(script) != script, f"course/tests/test_agreement.py: add {script} with small numbers to SMALL"
+    tables = {"__init__": {"TINY": TINY, "QUIET": QUIET, "NEEDS": NEEDS, "RESULTS": RESULTS},
+              "environments": {"REFUSES_NAMES": environments.REFUSES_NAMES, "FIGURES": environments.FIGURES},
+              "names": {"TARGETS": {target.script for target in names.TARGETS}}}
+    if script in TRAINERS:
+        tables["__init__"]["EPOCHS"], tables["taken"] = EPOCHS, {"NAMES": taken.NAMES}
+    for module, tables_of_module in tables.items():
+        for table, scripts in tables_of_module.items():
+            assert script in scripts, f"course/tests/surroundings/{module}.py: add {script} to {table}"
+
+
+def test_teachers_commands_are_listed():
+    """The reference runs, benchmarks and other commands of the teachers, in course/README.md."""
+    text = TEXT["course/README.md"]
+    for path in sorted((ROOT / "course").glob("*.py")):
+        if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8"):
+            assert f"| `python -m course.{path.stem}" in text, f"course/README.md: add a row for course.{path.stem}"
+    for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py")):
+        assert "def add_flags(" in path.read_text(encoding="utf-8"), f"benchmarks/{path.name}: write add_flags(parser)"
+        assert f"| `python -m benchmarks {path.stem}" in text, f"course/README.md: add a row for benchmarks {path.stem}"
 
 
 # Densities, choices and flags
