@@ -331,19 +331,20 @@ def origin(tmp_path_factory):
     folder = tmp_path_factory.mktemp("origin")
     copy_project(folder / "project")
     commit(folder / "project")
+    subprocess.check_call(["git", "branch", "--move", "main"], cwd=str(folder / "project"))
     for branch in "dev", "update":
         subprocess.check_call(["git", "branch", branch], cwd=str(folder / "project"))
-    subprocess.check_call(["git", "checkout", "--quiet", "--detach"], cwd=str(folder / "project"))
     return folder / "project"
 
 
 @pytest.mark.parametrize("page", [name for name in PAGES if list(blocks(TEXT[name]))])
 def test_all_commands_in_code_blocks_run(page, origin, tmp_path):
-    clone = tmp_path / "clone"
-    subprocess.check_call(["git", "clone", "--quiet", "--branch", "dev", str(origin), str(clone)])
+    clone = tmp_path / "clone"                      # of a repository of its own, to which the commands can push
+    subprocess.check_call(["git", "clone", "--quiet", "--bare", str(origin), str(tmp_path / "origin")])
+    subprocess.check_call(["git", "clone", "--quiet", "--branch", "main", str(tmp_path / "origin"), str(clone)])
+    subprocess.check_call(["git", "switch", "--quiet", "dev"], cwd=str(clone))
     write_mnist(clone / "data", small_mnist())
     shutil.copytree(str(ROOT / "dataset_flowers_64px" / "train" / "daisy"), str(clone / "my_photos"))
-    subprocess.check_call(["git", "branch", "--quiet", "main"], cwd=str(clone))
     environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
                    "PYTHONPATH": "", "MPLBACKEND": "Agg", "GIT_AUTHOR_NAME": "n", "GIT_AUTHOR_EMAIL": "e",
                    "GIT_COMMITTER_NAME": "n", "GIT_COMMITTER_EMAIL": "e"}
