@@ -213,7 +213,7 @@ def row_of_sums(rows: Sequence[Row]) -> Tuple[str, str, str, str]:
     by_person = sum(row.task.points for row in rows if row.earned is None)
     earned = sum((row.earned for row in rows if row.earned is not None), Fraction(0))
     return ("sum", f"{full + by_person} + {extra}", points(earned),
-            f"of {full} + {extra} points scored here; {by_person} more are graded by hand")
+            f"of {full} + {extra} scored here; {by_person} graded by hand")
 
 
 def first_thing(message: str) -> str:
