@@ -1,8 +1,8 @@
 """The two networks of a DCGAN (Radford et al. 2016, https://arxiv.org/abs/1511.06434), for images of 32 by 32 pixels.
 
-The generator turns noise into an image; the discriminator estimates the probability that an image is real. Each learns
-from the other (train_gan.py). They mirror each other: inside the generator, each layer doubles height and width and
-halves the number of channels; inside the discriminator, it is the other way round.
+The generator turns noise into an image; the discriminator estimates the probability that an image is real. Each
+learns from the other one (train_gan.py). They mirror each other: each layer of the generator doubles height and width
+and halves the number of channels, and in the discriminator it is the other way round.
 
 Shapes: B batch, C channels of an image, L latent size, M channels multiplier.
 """

@@ -7,8 +7,8 @@ this image,
     q(z | x) = N(mu(x), sigma(x)²),    independently for each of the L latents,
 
 a latent is sampled from it, and the decoder reconstructs the image from that sample. Because the encodings are
-uncertain and the loss (loss_vae.py) keeps them close to the prior N(0, 1), the latent space has no large gaps: sample z
-from the prior, decode it, and you get an image that is not in the dataset.
+uncertain and the loss (loss_vae.py) keeps them close to the prior N(0, 1), the latent space has no large gaps: sample
+a z from the prior, decode it, and you get an image that is not in the dataset.
 
 Shapes: B batch, C channels, H height, W width, L latent size.
 """

@@ -59,9 +59,9 @@ def summary(history: Sequence[Dict[str, float]], num_epochs: int) -> str:
             f"D(real) {row['D_x']:.2f}, D(generated) {row['D_G_z1']:.2f}")
     for name in ("generator", "ema"):
         if f"swd_32_{name}" in row:
-            distances = [f"{row[f'{level}_{name}']:.1f} (noise floor {row[f'{level}_floor']:.1f}) at {level[4:]} px"
-                         for level in LEVELS]
-            text += f"\n  distance, {label_of(name)}: {', '.join(distances)}"
+            distances = ", ".join(f"{row[f'{level}_{name}']:.1f} at {level[4:]} px" for level in LEVELS)
+            floors = ", ".join(f"{row[f'{level}_floor']:.1f}" for level in LEVELS)
+            text += f"\n  distance, {label_of(name)}: {distances} (noise floor {floors})"
     now, before = warning(history), history[:-1]
     if now and not (before and warning(before)):
         text += f"\nwarning: {now}"

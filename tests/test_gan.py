@@ -36,29 +36,29 @@ LEAKY = "a leaky ReLU with a slope of 0.2"
 
 
 def generator_layers(channels_multiplier, num_input_channels, latent_size):
-    m = channels_multiplier
+    w = channels_multiplier
     return [
-        Layer("ConvTranspose2d", [latent_size, 8 * m],    [4, 1, 0], "no activation"),
-        Layer("BatchNorm2d",     [8 * m],                 [],        "a ReLU"),
-        Layer("ConvTranspose2d", [8 * m, 4 * m],          [4, 2, 1], "no activation"),
-        Layer("BatchNorm2d",     [4 * m],                 [],        "a ReLU"),
-        Layer("ConvTranspose2d", [4 * m, 2 * m],          [4, 2, 1], "no activation"),
-        Layer("BatchNorm2d",     [2 * m],                 [],        "a ReLU"),
-        Layer("ConvTranspose2d", [2 * m, m],              [4, 2, 1], "no activation"),
-        Layer("BatchNorm2d",     [m],                     [],        "a ReLU"),
-        Layer("Conv2d",          [m, num_input_channels], [3, 1, 1], "a tanh"),
+        Layer("ConvTranspose2d", [latent_size, 8 * w],    [4, 1, 0], "no activation"),
+        Layer("BatchNorm2d",     [8 * w],                 [],        "a ReLU"),
+        Layer("ConvTranspose2d", [8 * w, 4 * w],          [4, 2, 1], "no activation"),
+        Layer("BatchNorm2d",     [4 * w],                 [],        "a ReLU"),
+        Layer("ConvTranspose2d", [4 * w, 2 * w],          [4, 2, 1], "no activation"),
+        Layer("BatchNorm2d",     [2 * w],                 [],        "a ReLU"),
+        Layer("ConvTranspose2d", [2 * w, w],              [4, 2, 1], "no activation"),
+        Layer("BatchNorm2d",     [w],                     [],        "a ReLU"),
+        Layer("Conv2d",          [w, num_input_channels], [3, 1, 1], "a tanh"),
     ]
 
 
 def discriminator_layers(channels_multiplier, num_input_channels):
-    m = channels_multiplier
+    w = channels_multiplier
     return [
-        Layer("Conv2d",      [num_input_channels, m], [4, 2, 1], LEAKY),
-        Layer("Conv2d",      [m, 2 * m],              [4, 2, 1], "no activation"),
-        Layer("BatchNorm2d", [2 * m],                 [],        LEAKY),
-        Layer("Conv2d",      [2 * m, 4 * m],          [4, 2, 1], "no activation"),
-        Layer("BatchNorm2d", [4 * m],                 [],        LEAKY),
-        Layer("Conv2d",      [4 * m, 1],              [4, 1, 0], "a sigmoid"),
+        Layer("Conv2d",      [num_input_channels, w], [4, 2, 1], LEAKY),
+        Layer("Conv2d",      [w, 2 * w],              [4, 2, 1], "no activation"),
+        Layer("BatchNorm2d", [2 * w],                 [],        LEAKY),
+        Layer("Conv2d",      [2 * w, 4 * w],          [4, 2, 1], "no activation"),
+        Layer("BatchNorm2d", [4 * w],                 [],        LEAKY),
+        Layer("Conv2d",      [4 * w, 1],              [4, 1, 0], "a sigmoid"),
     ]
 
 
