@@ -306,6 +306,7 @@ SMALL = [
      "a handout instead of a team's copy"),
     (r"git clone \.\./deep-generative-models  &&", "git clone ../deep-generative-models team-01 &&", "its name"),
     (r"git switch -c dev", "git switch dev", "dev already exists"),
+    (r'commit -m "New edition"', 'commit --allow-empty -m "New edition"', "the handout already has this edition"),
     (r"^python -c .*Flowers102.*$", "mkdir -p data/flowers-102 && cp -r my_photos data/flowers-102/jpg", "no download"),
     (r"^(python -m (pip|ruff|mypy|pytest course/tests)|pre-commit)\b.*$", ":", "checked by .ci/run itself"),
 ]
