@@ -140,8 +140,8 @@ class Run:
         changed = [f"{key} was {before.get(key)} and is now {self.settings.get(key)}"
                    for key in names if before.get(key) != self.settings.get(key)]
         if changed:
-            raise UserError(f"{self.folder} was trained with other settings: {', '.join(changed)}. Use --resume with "
-                            "the flags that the run was started with")
+            raise UserError(f"{self.folder} was trained with different settings: {', '.join(changed)}. Use --resume "
+                            "with the flags that the run was started with")
 
     def check_epochs(self, num_epochs: int, flag: str) -> None:
         """Raise UserError if more epochs are already finished than are asked for."""

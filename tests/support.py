@@ -162,7 +162,7 @@ def words(value: Any) -> str:
     if value is None:
         return "None (is there a return?)"
     if isinstance(value, list):
-        return f"{len(value)} parts in a list or tuple: {'; '.join(words(item) for item in value[:4])}"
+        return f"a list or tuple of {len(value)} items: {'; '.join(words(item) for item in value[:4])}"
     if isinstance(value, (str, dict)):
         return value if isinstance(value, str) else "a dict"
     return f"shape {size(np.shape(value))}" if np.ndim(value) else "a single number"

@@ -46,7 +46,7 @@ class Network(nn.Module):
             fail(what="The first input of the model, the noisy points", expected="shape B,2, torch.float32", got=got,
                  read=READ,
                  hints=[
-                     When("the arguments are swapped: first the points, then t",
+                     When("the arguments are swapped: pass the points first, then t",
                           torch.is_tensor(x) and x.dtype == torch.int64
                           and torch.is_tensor(t) and t.shape == (len(x), 2)),
                      When("the model gets both results of add_noise at once", isinstance(x, tuple) and all(
