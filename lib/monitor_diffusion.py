@@ -132,5 +132,5 @@ class Monitor:
             with self.run.writing(self.videos[1]) as place:
                 save_generation_video(path, self.timesteps, samples, self.data, place)
         except RunError as error:
-            raise RunError(f"{error}. Training has finished and its results are saved: --resume tries to make the video "
-                           "again, and --resume --no_video skips it") from error
+            raise RunError(f"{error}. Training has finished and its results are saved: --resume tries to make the "
+                           "video again, and --resume --no_video skips it") from error

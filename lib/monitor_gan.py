@@ -164,6 +164,6 @@ class Monitor:
                 with self.run.writing("generated.mp4") as path:
                     save_progress_video(snapshots, path)
         except RunError as error:
-            raise RunError(f"{error}. Training has finished and its results are saved: --resume tries to make the video "
-                           "again; --resume --no_video skips it, and --resume --no_images skips the figures too"
+            raise RunError(f"{error}. Training has finished and its results are saved: --resume tries to make the "
+                           "video again; --resume --no_video skips it, and --resume --no_images skips the figures too"
                            ) from error

@@ -276,7 +276,7 @@ def test_resume_with_other_images_is_refused(cwd, alone):
     with Image.open(str(path)) as image:
         image.rotate(180).save(str(path))
     before = contents(cwd)
-    assert_one_line(run(GAN, *TINY, "--resume", cwd=cwd), 2, "images was 20 of checksum", "other settings")
+    assert_one_line(run(GAN, *TINY, "--resume", cwd=cwd), 2, "images was 20 of checksum", "different settings")
     assert contents(cwd) == before
 
 
