@@ -127,7 +127,7 @@ for name, flags, status, words in [
         ("image that is none", "--dataset file", 2, ["--dataset file", "image"]),
         ("diffusion on an unknown device", "--device gpu", 2, ["--device gpu", "--device auto"]),
         ("diffusion in the folder of another run", "--output_dir run", 2, ["run", "--resume", "--overwrite"]),
-        ("diffusion resumes the run of a VAE", "--output_dir run --resume", 2, ["run", "schedule", "different settings"]),
+        ("diffusion resumes a VAE's run", "--output_dir run --resume", 2, ["run", "schedule", "different settings"]),
         ("diffusion into a file", "--output_dir file", 2, ["file"]),
         ("diffusion below a file", "--output_dir file/deep", 2, ["file/deep"]),
         ("diffusion beyond the memory", "--n_units 100000 --n_blocks 1000", 1, ["memory"])]:
