@@ -143,7 +143,7 @@ FAMILIES = {
     ],
     "train": [
         ("F.mse_loss(", "[F.smooth_l1_loss|F.huber_loss|F.soft_margin_loss|F.poisson_nll_loss|F.kl_div](",
-         "smooth absolute error"),
+         "Huber"),
         ("F.mse_loss(", "# * F.mse_loss(", ""),
         ("t), eps)", "t), eps) ** #", ""),
         ("t), eps)", "t), eps [*|+] #)", ""), ("t), eps)", "t), [eps.abs()|eps.sin()|eps ** 2|eps.flip(0)])", ""),
@@ -197,7 +197,7 @@ FAMILIES = {
         ("output.mean().item()", "[output.median()|output.std()|output.prod()|output.min()|# * output.mean()].item()",
          "this is a single output"),
         ("generator(noise)", "generator([noise * #|noise + #|noise.flip(0)])",
-         "noise is changed, or new noise|generated from other noise"),
+         "noise is changed, or new noise|generated from different noise"),
     ],
     "update_generator": [
         ("F.binary_cross_entropy(", "# * F.binary_cross_entropy(", "gradients are scaled"),
