@@ -13,6 +13,7 @@ Shapes: B batch, T diffusion steps.
 import math
 from typing import Tuple, Union
 
+import numpy as np  # noqa: F401 - solutions of task 2.2 may use it
 import torch
 from torch import Tensor
 
