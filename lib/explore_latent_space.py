@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lib.checkpoint import CHECKPOINT, check_history, load_checkpoint, load_part
 from lib.digits import load_digits, make_test_loader
-from lib.draw_vae import LatentSpace, draw_comparison, draw_latent_space
+from lib.draw_vae import Device, LatentSpace, draw_comparison, draw_latent_space
 from lib.files import Folder
 from lib.pictures import save_figure
 from lib.run import choose_device
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lib.model_vae import VAE
 
 SCRIPT = "plot_latent_space"
-Device = Union[str, torch.device]
 
 
 @torch.no_grad()

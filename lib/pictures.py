@@ -4,7 +4,7 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import IO, Callable, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple, Union
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 import matplotlib
 import numpy as np
@@ -98,18 +98,19 @@ def save_video(frames: Iterable[np.ndarray], path: Union[str, Path], fps: float 
     """
     with whole_file(path) as part, tempfile.TemporaryFile() as log:
         part.touch()                                # fail early, with a short error instead of ffmpeg's
-        encoder, count = None, 0
+        encoder: Any = None                         # ffmpeg, from the first frame on
+        count = 0
         try:
             for frame in frames:
                 encoder = encoder or _start_ffmpeg(part, frame.shape, fps, log)
-                encoder.stdin.write(np.ascontiguousarray(frame))  # type: ignore[union-attr]
+                encoder.stdin.write(np.ascontiguousarray(frame))
                 count += 1
-            if encoder is None or encoder.stdin is None:
+            if encoder is None:
                 raise RunError("there are no frames")
             encoder.stdin.close()
             status = encoder.wait()
         except BrokenPipeError:
-            status = encoder.wait() or 1 if encoder else 1
+            status = encoder.wait() or 1
         except BaseException:
             if encoder:
                 encoder.kill()

@@ -30,7 +30,7 @@ both = pytest.mark.parametrize("network", SIZES)
 
 # The layers that each network must have
 
-# One row a layer: kind, channels before and after it, window (kernel size, stride, padding), activation after it.
+# One row per layer: kind, channels before and after it, window (kernel size, stride, padding), activation after it.
 Layer = namedtuple("Layer", "kind channels window activation")
 LEAKY = "a leaky ReLU with a slope of 0.2"
 

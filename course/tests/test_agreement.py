@@ -206,8 +206,7 @@ def test_all_flags_in_the_docs_exist():
     known = {script: {flag for action in flags_of(script) for flag in action.option_strings} | {"--help"}
              for script in SCRIPTS}
     others = {"--max-line-length", "--index-url", "--all", "--private", "--source", "--push", "--template", "--method",
-              "--field", "--format", "--output", "--add-file", "--name", "--branch", "--update", "--update-head-ok",
-              "--seed", "--seeds", "--unconfined", "--pdb", "--report", "--fix", "--github", "--count"}
+              "--field", "--format", "--output", "--add-file", "--name", "--branch", "--update", "--fix"}
     for name, text in TEXT.items():
         for line in text.splitlines():
             for script, rest in re.findall(r"python (\w+\.py)((?: [^|`&;]*)?)", line):
@@ -328,7 +327,7 @@ def in_small(line):
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory):
-    """Make a repository as a team has it, with branches dev and update; and below it MNIST and photographs in small."""
+    """Make a repository as a team has it, with branches dev and update."""
     folder = tmp_path_factory.mktemp("origin")
     copy_project(folder / "project")
     commit(folder / "project")
