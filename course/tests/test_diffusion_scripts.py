@@ -283,7 +283,7 @@ def test_no_room_for_the_video(tmp_path, alone):
         pytest.skip("no mount command")
     try:
         flags = (*TINY, "--output_dir", "../results_diffusion")
-        assert_one_line(run(DIFFUSION, *flags, cwd=disk), 1, "results_diffusion_forward.mp4", "room")
+        assert_one_line(run(DIFFUSION, *flags, cwd=disk), 1, "results_diffusion_forward.mp4", "is the disk full")
         assert contents(disk) == {}
         assert len(load(tmp_path / "results_diffusion")["history"]) == EPOCHS
         assert mount("remount", "size=50m").returncode == 0

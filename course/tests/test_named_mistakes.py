@@ -86,7 +86,7 @@ def test_the_families_make_many_mistakes_of_every_task():
      "is epsilon drawn|or nothing is drawn"),
     ("2.2", "add_noise", ADD_NOISE.format("torch.cumprod(1 - baralphas, 0)[t]"), "nothing"),
     ("2.2", "add_noise", ADD_NOISE.format("baralphas[t] * 0 + baralphas[0]"),
-     "timestep 0|the noise of one timestep"),
+     "timestep 0|the noise for one timestep"),
     ("2.2", "train", TRAIN.format("F.mse_loss(model(noised, t), eps ** 2)"), "nothing"),
     ("3.2", "update_generator", GENERATOR.format("F.binary_cross_entropy(output, label)", "output.mean()"),
      "D_G_z2 is still a tensor"),
