@@ -149,7 +149,7 @@ def load_run(folder: Union[str, Path], device: Device) -> Tuple["VAE", Dict[str,
 
 def compare_runs(folders: Sequence[Union[str, Path]], data_dir: Union[str, Path], device: Device, grid_size: int
                  ) -> List[Tuple[str, LatentSpace]]:
-    """Explore the latent spaces of several runs. Returns each with a title that gives its numbers.
+    """Return the latent spaces of several runs, each with a title that gives its numbers.
 
     Reconstruction and KL are the last epoch's on the test set, in nats per image. The spread is the standard deviation
     of the encoded means over all images and both latents, next to the median sigma of an encoded image.

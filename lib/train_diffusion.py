@@ -23,6 +23,13 @@ from lib.utils import SCHEDULES, add_noise, linear_schedule
 Scheduler = torch.optim.lr_scheduler.LRScheduler
 
 
+def average_weights(ema: nn.Module, model: nn.Module, step: int) -> None:
+    """Update a moving average of the model's weights over about the last ninth of the steps (Shamir & Zhang 2013,
+    section 4); `step` counts from 0.
+    """
+    update_ema(ema, model, weight=9 / (step + 9))
+
+
 def mean_loss(losses: Sequence[Tensor], run: Optional[Run]) -> float:
     """Return the mean of an epoch's losses. Raises RunError if there is a run and the mean is not finite."""
     loss = torch.stack(list(losses)).mean().item()
@@ -74,8 +81,8 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
         optimizer: of the model's weights.
         baralphas: T, of the schedule.
         scheduler: of the learning rate, stepped after every batch. Without one, the rate is constant.
-        ema: a copy of the model, whose weights become a moving average of the model's over about the last ninth of the
-            training (Shamir & Zhang 2013, section 4). It is free of the noise of single batches and samples better.
+        ema: a copy of the model, whose weights become a moving average of the model's (see average_weights). It is free
+            of the noise of single batches and samples better.
         run: saves a checkpoint after each epoch, and may resume.
         evaluate: returns further metrics of an epoch.
 
@@ -117,7 +124,7 @@ def train(dataset: Union[np.ndarray, Tensor], args: Any, model: nn.Module, optim
             if scheduler is not None:
                 scheduler.step()
             if ema is not None:
-                update_ema(ema, model, weight=9 / (number + 9))
+                average_weights(ema, model, number)
             losses.append(loss.detach())            # no .item() here: the device would have to wait in every step
         metrics = {"loss": mean_loss(losses, run)}
         if epoch == first_epoch:

@@ -2,6 +2,7 @@
 
 Each case is an image of 60 by 40 pixels that is dark at its left and bright at its right, and darker at its top.
 """
+import gc
 import io
 import os
 import struct
@@ -49,6 +50,12 @@ def written(image, format, **options):
 
 def colour():
     return Image.fromarray(np.round(255 * RAMP).astype(np.uint8)).convert("RGB")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_garbage():
+    """Collect what other tests have left, such as sockets, whose warnings would come later."""
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
