@@ -9,15 +9,16 @@ from typing import Callable, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from torch import Tensor
 
 from lib.pictures import COLORS, save_animation, save_figure
 
 LIMIT, CELLS = 3.0, 180                             # the figures show the square from -LIMIT to LIMIT
 BLUR = np.exp(-np.subtract.outer(range(CELLS), range(CELLS)) ** 2 / (2 * 1.5 ** 2))    # a Gaussian of 1.5 cells
+MAGMA = colormaps["magma"](range(256), bytes=True)[:, :3]
 FRAMES = 120                                        # of a video, at most, not counting repeated first and last frames
 
 
@@ -38,12 +39,15 @@ def smooth_histogram(points: Union[np.ndarray, Tensor]) -> np.ndarray:
     return np.sqrt(np.clip(smooth / max(np.quantile(smooth, 0.998), 1e-9), 0, 1))   # the root brightens faint regions
 
 
-def draw_density(axes: Axes, points: Union[np.ndarray, Tensor], title: str) -> AxesImage:
+def density_image(points: Union[np.ndarray, Tensor]) -> np.ndarray:
+    """Return the density of N,2 points in colours: CELLS,CELLS,3 of uint8, the first row at the top."""
+    return MAGMA[(smooth_histogram(points)[::-1] * 255).astype(np.uint8)]
+
+
+def draw_density(axes: Axes, points: Union[np.ndarray, Tensor], title: str) -> None:
     """Draw the density of N,2 points."""
-    image = axes.imshow(smooth_histogram(points), origin="lower", extent=(-LIMIT, LIMIT, -LIMIT, LIMIT), cmap="magma",
-                        vmin=0, vmax=1, interpolation="bilinear")
+    axes.imshow(density_image(points), extent=(-LIMIT, LIMIT, -LIMIT, LIMIT), interpolation="bilinear")
     axes.set(title=title, xlabel="$x_1$", ylabel="$x_2$")
-    return image
 
 
 def save_comparison(generated: Tensor, data: np.ndarray, title: str, path: Path) -> None:
@@ -90,23 +94,22 @@ def save_forward_video(data: Tensor, noisy: Callable[[int], Tensor], baralphas: 
     """
     figure = Figure(figsize=(9.6, 5.12), layout="constrained")
     left, right = figure.subplots(1, 2)
-    image = draw_density(left, data, "forward process")
+    draw_density(left, data, "")
     right.plot(torch.sqrt(baralphas), color=COLORS[0], label=r"data: $\sqrt{\bar\alpha_t}$")
     right.plot(torch.sqrt(1 - baralphas), "--", color=COLORS[2], label=r"noise: $\sqrt{1 - \bar\alpha_t}$")
     right.set(title="shares of data and noise in $x_t$", xlabel="timestep t", ylim=(-0.02, 1.02))
     right.set_box_aspect(1)
-    right.legend(loc="lower center")
+    right.legend(loc="center left")
     line = right.axvline(0, color="black", linewidth=1)
-    label = left.text(0.03, 0.97, "", transform=left.transAxes, color="white", va="top", family="monospace")
+    label = left.set_title("forward process", loc="left")
 
-    def show(t: int) -> None:                       # -1: before the first timestep
-        if t >= 0:
-            image.set_data(smooth_histogram(noisy(t)))
+    def show(t: int) -> np.ndarray:                 # -1: before the first timestep
         line.set_xdata([max(t, 0)] * 2)
-        label.set_text(f"timestep {t:4d} of 0 to {len(baralphas) - 1}" if t >= 0 else "data")
+        label.set_text(f"forward process: timestep {t} of 0 to {len(baralphas) - 1}" if t >= 0 else "data")
+        return density_image(noisy(t) if t >= 0 else data)
 
     timesteps = [-1, *frame_timesteps(len(baralphas))]
-    save_animation(figure, [image, line, label], [partial(show, t) for t in timesteps], path)
+    save_animation(figure, left, [line, label], [partial(show, t) for t in timesteps], path)
 
 
 def save_generation_video(points: Tensor, timesteps: Sequence[int], samples: Tensor, data: np.ndarray, path: Path
@@ -120,14 +123,14 @@ def save_generation_video(points: Tensor, timesteps: Sequence[int], samples: Ten
     """
     figure = Figure(figsize=(9.6, 5.12), layout="constrained")
     left, right = figure.subplots(1, 2)
-    image = draw_density(left, samples, "generation")
+    draw_density(left, samples, "")
     draw_density(right, data, "data")
-    label = left.text(0.03, 0.97, "", transform=left.transAxes, color="white", va="top", family="monospace")
+    label = left.set_title("generation", loc="left")
 
-    def show(frame: Tensor, text: str) -> None:
-        image.set_data(smooth_histogram(frame))
+    def show(frame: Tensor, text: str) -> np.ndarray:
         label.set_text(text)
+        return density_image(frame)
 
-    frames = [(x_t, f"timestep {t:4d} of {max(timesteps)} to 0") for x_t, t in zip(points, timesteps)]
+    frames = [(x_t, f"generation: timestep {t} of {max(timesteps)} to 0") for x_t, t in zip(points, timesteps)]
     frames.append((samples, "generated"))
-    save_animation(figure, [image, label], [partial(show, *frame) for frame in frames], path)
+    save_animation(figure, left, [label], [partial(show, *frame) for frame in frames], path)

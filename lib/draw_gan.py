@@ -73,19 +73,19 @@ def save_interpolation_video(batches: Sequence[Tensor], steps: int, path: Path) 
         batches: images generated on the way.
         steps: number of images from one latent to the next.
     """
-    frames = [batch_images_to_numpy(batch, value_range=TANH) for batch in batches]
+    frames = [(255 * batch_images_to_numpy(batch, value_range=TANH)).round().astype(np.uint8) for batch in batches]
     height, width = frames[0].shape[:2]
     figure = Figure(figsize=(8, 2 * round(4 * height / width + 0.2)))
     axes = figure.add_axes((0, 0, 1, 0.94))
     axes.set_axis_off()
-    image = axes.imshow(frames[0])
+    axes.imshow(frames[0])
     label = figure.text(0.02, 0.95, "", family="monospace")
 
-    def show(number: int) -> None:
-        image.set_data(frames[number])
+    def show(number: int) -> np.ndarray:
         label.set_text(f"latent {number // steps + 1}, {number % steps / steps:4.0%} of the way to the next")
+        return frames[number]
 
-    save_animation(figure, [image, label], [partial(show, number) for number in range(len(frames))], path)
+    save_animation(figure, axes, [label], [partial(show, number) for number in range(len(frames))], path)
 
 
 def nearest_images(generated: Tensor, images: Images, exclude: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:

@@ -2,16 +2,17 @@
 at the end.
 """
 import os
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
-from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.clock import Clock
 from lib.densities import get_dataset
-from lib.distances import POINTS, energy_distance, sliced_wasserstein
+from lib.distances import POINTS, energy_distance, off_and_uncovered, sort_projections
 from lib.draw_diffusion import (
     frame_timesteps,
     save_comparison,
@@ -27,15 +28,15 @@ from lib.script import RunError, UserError
 from lib.utils import SCHEDULES, Schedule, add_noise
 
 FILES = ("samples.png", "schedules.png", "loss_curves.png")
-METRICS = (("loss",), ("loss", "swd", "energy", "swd_floor", "energy_floor"))   # of an epoch without and with distances
-FINAL_POINTS = 100_000                              # sampled from the model at the end
+DISTANCES = ("swd", "energy", "swd_floor", "energy_floor", "off_data", "uncovered")
+METRICS = (("loss",), ("loss", *DISTANCES))         # of an epoch without and with distances
+FINAL_POINTS = 40_000                               # sampled from the model at the end
+FRESH, DATA = 5, 100_000                            # samples of POINTS, and points, that measure the distances
 
 
-def mean_distances(pairs: Iterable[Tuple[Tensor, Tensor]], suffix: str = "") -> Dict[str, float]:
-    """Return the sliced Wasserstein and the energy distance of samples of POINTS,2, averaged over pairs of them."""
-    pairs = list(pairs)
-    return {name + suffix: float(np.mean([distance(*pair) for pair in pairs]))
-            for name, distance in (("swd", sliced_wasserstein), ("energy", energy_distance))}
+def mean_energy(some: Sequence[Tensor], others: Sequence[Tensor]) -> float:
+    """Return the mean energy distance of pairs of samples."""
+    return float(np.mean([energy_distance(one, other) for one, other in zip(some, others)]))
 
 
 def check_writable(video: Path) -> None:
@@ -58,24 +59,44 @@ class Monitor:
         args: the flags.
         run: the figures go to its folder.
         videos: paths of the forward process's video and of the generation's, or none.
+        clock: counts where the time goes.
     """
 
     def __init__(self, model: nn.Module, schedule: Schedule, data: np.ndarray, args: Any, run: Run,
-                 videos: Sequence[Path]) -> None:
-        self.model, self.schedule, self.data, self.args, self.run, self.videos = (
-            model, schedule, data, args, run, videos)
+                 videos: Sequence[Path], clock: Clock) -> None:
+        self.model, self.schedule, self.data, self.args, self.run, self.videos, self.clock = (
+            model, schedule, data, args, run, videos, clock)
         self.clip = float(np.abs(data).max())
         self.timesteps = frame_timesteps(args.diffusion_steps)[::-1] if videos else []  # that the generation's shows
-        self.fresh = [torch.from_numpy(get_dataset(args.dataset, POINTS, np.random.default_rng([args.seed, number])))
-                      for number in range(1, 6)]
-        self.floor = mean_distances(combinations(self.fresh, 2), "_floor")              # of ten pairs
+        self.fresh: List[Tensor] = []               # of the density, POINTS,2 each
         self.final: Optional[Tuple[Tensor, Tensor]] = None
+
+    def prepare(self) -> None:
+        """Sample the data to compare with, and measure the noise floor."""
+        *self.fresh, self.others = (
+            torch.from_numpy(get_dataset(self.args.dataset, number, np.random.default_rng([self.args.seed, stream])))
+            for stream, number in enumerate([POINTS] * FRESH + [DATA], 1))
+        self.projections = [sort_projections(points) for points in self.fresh]
+        pairs = combinations(self.projections, 2)
+        self.floor = {"swd_floor": float(np.mean([np.abs(one - other).mean() for one, other in pairs])),
+                      "energy_floor": mean_energy(self.fresh, self.fresh[1:])}
+
+    def measure(self, samples: Tensor) -> Dict[str, float]:
+        """Return the distances of samples, a multiple of POINTS, to the data."""
+        if not self.fresh:
+            self.prepare()
+        parts = samples.split(POINTS)
+        pairs = product(map(sort_projections, parts), self.projections)
+        off, uncovered = off_and_uncovered(samples, self.others, torch.cat(self.fresh))
+        return {"swd": float(np.mean([np.abs(one - other).mean() for one, other in pairs])),
+                "energy": mean_energy(parts, self.fresh), **self.floor, "off_data": off, "uncovered": uncovered}
 
     def sample(self, count: int, keep: Sequence[int] = ()) -> Tuple[Tensor, Tensor]:
         """Return samples: count,2 and their path: len(keep),count,2 on the CPU."""
-        noise = torch.randn(count, 2, device=self.args.device)
-        samples, path = sample_ddpm(self.model, noise, self.schedule, self.clip, keep)
-        return samples.cpu(), path.cpu()
+        with self.clock.part("sampling"):
+            noise = torch.randn(count, 2, device=self.args.device)
+            samples, path = sample_ddpm(self.model, noise, self.schedule, self.clip, keep)
+            return samples.cpu(), path.cpu()
 
     def sample_final(self) -> Tuple[Tensor, Tensor]:
         """Sample as above after the last epoch, once, from a seed of its own: a resumed run can repeat it."""
@@ -92,13 +113,16 @@ class Monitor:
             samples = self.sample(POINTS)[0]
         else:
             return {}
-        return {**mean_distances(zip(samples.split(POINTS), self.fresh)), **self.floor}
+        with self.clock.part("distances"):
+            return self.measure(samples)
 
     def summary(self) -> str:
-        """Return the distances of the last epoch in words."""
+        """Return the distances of the last epoch in words, in two lines."""
         metrics = self.run.history[-1]
-        return "   ".join(f"{name} {metrics[key]:.4f} (noise floor {metrics[key + '_floor']:.4f})" for name, key in (
+        distances = "   ".join(f"{name} {metrics[key]:.4f} (noise floor {metrics[key + '_floor']:.4f})" for name, key in (
             ("sliced Wasserstein distance to the data", "swd"), ("energy distance", "energy")))
+        return (f"{distances}\ngenerated points off the data {metrics['off_data']:.2%}   "
+                f"data not covered {metrics['uncovered']:.2%} (of fresh data, 0.1 % are either)")
 
     def save_results(self) -> None:
         """Save the figures and videos of a finished training, unless an earlier try has saved them all."""
@@ -106,31 +130,37 @@ class Monitor:
         if self.final is None and all(place.exists() for place in places):
             return
         samples, path = self.sample_final()
+        with self.clock.part("figures"):
+            self.save_figures(samples)
+        if self.videos:
+            with self.clock.part("videos"):
+                self.save_videos(samples, path)
+
+    def save_figures(self, samples: Tensor) -> None:
+        """Save the figures of the samples, of the schedules, and of the metrics over the epochs."""
         with self.run.writing("samples.png") as place:
-            save_comparison(samples, self.data, self.summary(), place)
+            save_comparison(samples, self.data[:FINAL_POINTS], self.summary(), place)
         with self.run.writing("schedules.png") as place:
             save_schedules({name: schedule(self.args.diffusion_steps) for name, schedule in SCHEDULES.items()}, place)
         with self.run.writing("loss_curves.png") as place:
             save_curves(self.run.history, {"mean squared error of the predicted noise": ("loss",),
                                            "sliced Wasserstein distance to the data": ("swd", "swd_floor")}, place,
                         {"swd": "samples", "swd_floor": "noise floor"})
-        if self.videos:
-            self.save_videos(samples, path)
 
     def save_videos(self, samples: Tensor, path: Tensor) -> None:
         """Save the videos of the forward process and of the generation."""
         self.run.seed_epoch(self.args.epochs + 1)
-        data, seed = torch.from_numpy(self.data[:FINAL_POINTS]), int(torch.randint(2 ** 31, ()))
+        data, state = torch.from_numpy(self.data[:FINAL_POINTS]), torch.get_rng_state()
 
         def noisy(t: int) -> Tensor:
-            torch.manual_seed(seed)                 # every point keeps its noise: it moves and does not flicker
+            torch.set_rng_state(state)              # every point keeps its noise: it moves and does not flicker
             return add_noise(data, t, self.schedule[0])[0]
 
         try:
             with self.run.writing(self.videos[0]) as place:
                 save_forward_video(data, noisy, self.schedule[0], place)
             with self.run.writing(self.videos[1]) as place:
-                save_generation_video(path, self.timesteps, samples, self.data, place)
+                save_generation_video(path, self.timesteps, samples, self.data[:FINAL_POINTS], place)
         except RunError as error:
             raise RunError(f"{error}. Training has finished and its results are saved: --resume tries to make the "
                            "video again, and --resume --no_video skips it") from error

@@ -9,8 +9,10 @@ from typing import IO, Any, Callable, Dict, Iterable, Iterator, Mapping, Optiona
 import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from lib.files import whole_file, write_file
@@ -137,13 +139,18 @@ def _start_ffmpeg(path: Path, shape: Sequence[int], fps: float, log: IO[bytes]) 
         raise RunError(f"ffmpeg cannot be started ({getattr(error, 'strerror', None) or error})") from error
 
 
-def save_animation(figure: Figure, moving: Sequence[Artist], updates: Sequence[Callable[[], None]],
+def save_animation(figure: Figure, axes: Axes, moving: Sequence[Artist], updates: Sequence[Callable[[], np.ndarray]],
                    path: Union[str, Path]) -> None:
-    """Save a video of a figure in which only some artists change. The rest is drawn once, which is much faster.
+    """Save a video of a figure in which one axes shows an image after the other, and some artists change.
+
+    The rest of the figure is drawn only once, and the images are copied into the frames: both are much faster than
+    drawing everything with matplotlib.
 
     Args:
-        moving: the artists that change.
-        updates: change the artists, one call per frame. The first and the last frame are shown for longer.
+        axes: what the images fill.
+        moving: the artists that change; they are outside of the axes.
+        updates: change the artists and return the image, H,W,3 of uint8 with the top row first; one call per frame. The
+            first and the last frame are shown for longer.
     """
     def frames() -> Iterator[np.ndarray]:
         canvas = FigureCanvasAgg(figure)
@@ -151,15 +158,18 @@ def save_animation(figure: Figure, moving: Sequence[Artist], updates: Sequence[C
             artist.set_animated(True)
         canvas.draw()
         background = canvas.copy_from_bbox(figure.bbox)
+        left, bottom, right, top = axes.get_window_extent().extents.round().astype(int).tolist()
         repeats = [fps // 3] + [1] * (len(updates) - 2) + [fps]
         for update, repeat in zip(updates, repeats[-len(updates):]):
-            update()
+            image = Image.fromarray(update()).resize((right - left, top - bottom), Image.BILINEAR)
             canvas.restore_region(background)
             for artist in moving:
                 figure.draw_artist(artist)
-            frame = np.array(canvas.buffer_rgba())[..., :3]
+            frame = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
+            frame = frame.convert("RGB")
+            frame.paste(image, (left, frame.height - top))
             for _ in range(repeat):
-                yield frame
+                yield np.asarray(frame)
 
     fps = int(np.clip(len(updates) / 4, 5, 25))
     save_video(frames(), path, fps)

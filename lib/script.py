@@ -6,8 +6,11 @@ import os
 import re
 import signal
 import sys
+import time
 import warnings
 from typing import Any, Callable, NoReturn, Optional, Sequence, TextIO
+
+START = time.perf_counter()                         # scripts import this module first, before the heavy ones
 
 
 class UserError(Exception):

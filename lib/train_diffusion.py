@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lib.checkpoint import check_history
+from lib.clock import Clock
 from lib.densities import DENSITIES, checksum, get_dataset
 from lib.model_diffusion import SimpleDiffusion
 from lib.monitor_diffusion import FILES, METRICS, Monitor, check_writable
@@ -165,6 +166,7 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
     Returns:
         The folder with the results, and the videos.
     """
+    clock = Clock("imports and preparations")
     device = args.device = choose_device(args.device)
     folder = Path(args.output_dir or "results_diffusion")
     videos = [] if args.no_video else [
@@ -181,15 +183,17 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
 
     schedule = SCHEDULES[args.schedule](args.diffusion_steps)
     torch.manual_seed(args.seed)
-    model = SimpleDiffusion(2, args.n_blocks, args.n_units, args.time_embedding, args.diffusion_steps).to(device)
+    model = SimpleDiffusion(2, args.n_blocks, args.n_units, args.time_embedding, args.diffusion_steps,
+                            args.point_embedding, args.activation).to(device)
     ema = deepcopy(model)
     optimizer = make_adam(model, args.learning_rate)
     scheduler = make_scheduler(optimizer, args, math.ceil(len(data) / args.batch_size))
-    monitor = Monitor(ema, schedule, data, args, run, videos)
+    monitor = Monitor(ema, schedule, data, args, run, videos, clock)
     say(f"training on {args.dataset}, {len(data):,} points, on {device}")
     warn_of_signal(schedule[0], args)
-    train(data, args, model, optimizer, schedule[0], scheduler, ema, run, monitor.evaluate)
+    with clock.part("training"):
+        train(data, args, model, optimizer, schedule[0], scheduler, ema, run, monitor.evaluate)
     monitor.save_results()      # after the last checkpoint: no figure or video can lose a finished training
     run.finish()
-    print(monitor.summary())
+    print(f"{monitor.summary()}\n{clock.summary()}")
     return folder, videos

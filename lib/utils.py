@@ -41,8 +41,25 @@ def cosine_schedule(diffusion_steps: int = 1000) -> Schedule:
     Returns:
         baralphas, alphas, betas, each T.
     """
+    return _cosine(torch.arange(diffusion_steps + 1, dtype=torch.float64) / diffusion_steps)
+
+
+def quadratic_cosine_schedule(diffusion_steps: int = 1000) -> Schedule:
+    """Return the cosine schedule at quadratically spaced timesteps (Song et al. 2021, https://arxiv.org/abs/2010.02502,
+    appendix D.2, space the timesteps of sampling so).
+
+    With 100 timesteps, 34 instead of 12 have noise with a standard deviation below 0.2. Those timesteps shape the edges
+    of a density and the gaps in it, and a network learns best what it sees most.
+
+    Returns:
+        baralphas, alphas, betas, each T.
+    """
+    return _cosine((torch.arange(diffusion_steps + 1, dtype=torch.float64) / diffusion_steps) ** 2)
+
+
+def _cosine(u: Tensor) -> Schedule:
+    """Return the schedule for T + 1 times that grow from 0 to 1."""
     s = 0.008                                       # keeps the first betas from being too small
-    u = torch.arange(diffusion_steps + 1, dtype=torch.float64) / diffusion_steps
     f = torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2
     return _from_betas((1 - f[1:] / f[:-1]).clamp(1e-4, 0.9999))
 
@@ -52,7 +69,7 @@ def _from_betas(betas: Tensor) -> Schedule:
     return alphas.cumprod(dim=0).float(), alphas.float(), betas.float()
 
 
-SCHEDULES = {"cosine": cosine_schedule, "linear": linear_schedule}
+SCHEDULES = {"quadratic_cosine": quadratic_cosine_schedule, "cosine": cosine_schedule, "linear": linear_schedule}
 
 
 def add_noise(batch: Tensor, t: Union[int, Tensor], baralphas: Tensor) -> Tuple[Tensor, Tensor]:
