@@ -4,7 +4,8 @@
 
 It trains the nine runs in results_reference/, where it keeps finished runs and resumes interrupted ones, prints the
 tables of docs/results_vae.md and course/answers/1.4_kl_weight.md in Markdown, and draws their figures. The figures show
-only what the models generate, no MNIST image.
+only what the models generate, no MNIST image. With --small, it trains tiny models in results_reference/small/vae/, for
+two seeds, and draws the figures there.
 """
 import argparse
 import shutil
@@ -23,14 +24,15 @@ from lib.pictures import save_image_grid
 
 ROOT = Path("results_reference")
 WEIGHTS, SEEDS = ("0", "1", "30"), (0, 1, 2)
+SMALL_ROOT, SMALL = ROOT / "small" / "vae", ("--num_epochs", "1", "--hidden_size", "8")
 
 
-def train(weight: str, seed: int, data_dir: str) -> Path:
+def train(root: Path, weight: str, seed: int, data_dir: str, *flags: str) -> Path:
     """Train a run with the script, as a user does, and return its folder."""
-    folder = ROOT / f"seed{seed}" / f"results_kl{float(weight)}"
+    folder = root / f"seed{seed}" / f"results_kl{float(weight)}"
     subprocess.run([sys.executable, "run_vae_training.py", "--dataset", "mnist", "--data_dir", data_dir,
-                    "--kl_loss_weight", weight, "--seed", str(seed), "--output_dir", str(folder), "--resume"],
-                   check=True)
+                    "--kl_loss_weight", weight, "--seed", str(seed), "--output_dir", str(folder), "--resume",
+                    *flags], check=True)
     return folder
 
 
@@ -46,13 +48,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m course.reference", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", default="data", metavar="DIR", help="folder with MNIST (default: %(default)s)")
+    parser.add_argument("--small", action="store_true", help="a trial in a minute, which leaves docs/ alone")
     args = parser.parse_args()
+    root, flags, seeds = (SMALL_ROOT, SMALL, SEEDS[:2]) if args.small else (ROOT, (), SEEDS)
+    images, answers = (root, root) if args.small else (Path("docs/images"), Path("course/answers"))
 
     rows = {}
     for weight in WEIGHTS:
-        runs = [summarise(train(weight, seed, args.data_dir), args.data_dir) for seed in SEEDS]
+        runs = [summarise(train(root, weight, seed, args.data_dir, *flags), args.data_dir) for seed in seeds]
         rows[weight] = {name: [run[name] for run in runs] for name in runs[0] if name != "epoch"}
-    print(f"\nmean ± standard deviation over seeds {', '.join(map(str, SEEDS))}, after the last epoch")
+    print(f"\nmean ± standard deviation over seeds {', '.join(map(str, seeds))}, after the last epoch")
     print(f"| | {' | '.join((f'weight {weight}' for weight in WEIGHTS))} |\n| --- |{' --- |' * len(WEIGHTS)}")
     for name in rows[WEIGHTS[0]]:
         places = 4 if name == "median sigma" else 2
@@ -66,16 +71,16 @@ def main() -> None:
     loss = F.binary_cross_entropy(mean_image.expand_as(x), x, reduction="sum") / len(x)
     print(f"reconstruction term of the mean training image, on the test set: {loss:.2f}")
 
-    images, run = Path("docs/images"), ROOT / "seed0" / "results_kl1.0"
+    run = root / "seed0" / "results_kl1.0"
     images.mkdir(parents=True, exist_ok=True)
     data_dir = str(Path(args.data_dir).resolve())
     script = str(Path("plot_latent_space.py").resolve())
     subprocess.run([sys.executable, script, "--output_dir", str(run), "--data_dir", data_dir], check=True)
     subprocess.run([sys.executable, script, "--compare", *WEIGHTS, "--data_dir", data_dir], check=True,
-                   cwd=ROOT / "seed0")
+                   cwd=root / "seed0")
     for name in ("latent_space", "prior_samples", "loss_curves"):
         shutil.copy(run / (f"{name}.png"), images / (f"vae_{name}.png"))
-    shutil.copy(ROOT / "seed0" / "kl_comparison.png", "course/answers/kl_comparison.png")
+    shutil.copy(root / "seed0" / "kl_comparison.png", answers / "kl_comparison.png")
     model, _ = load_run(run, "cpu")
     with torch.no_grad():
         save_image_grid(model.eval()(x[:64].float())[0], images / "vae_reconstructions.png",

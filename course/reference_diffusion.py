@@ -3,7 +3,8 @@
     python -m course.reference_diffusion
 
 It trains the runs in results_reference/diffusion/, where it keeps finished runs and resumes interrupted ones, prints
-the table of docs/results_diffusion.md in Markdown, and draws the figures of that page.
+the table of docs/results_diffusion.md in Markdown, and draws the figures of that page in docs/images/. With --small, it
+trains a few tiny runs in results_reference/small/diffusion/ and draws the figures there.
 """
 import argparse
 import csv
@@ -29,17 +30,27 @@ from lib.sample_diffusion import sample_ddim, sample_ddpm
 from lib.utils import SCHEDULES
 
 ROOT, SEEDS, POINTS = Path("results_reference/diffusion"), (0, 1, 2), 100_000
-FACE = ROOT / "face.png"                            # the density that comes from an image file
+SMALL_ROOT = Path("results_reference/small/diffusion")
+SMALL = ("--epochs", 1, "--n_samples", 500, "--diffusion_steps", 4, "--n_blocks", 1, "--n_units", 8)
 
 Points = Union[np.ndarray, torch.Tensor]            # N,2
 
+TEXTBOOK = ("--schedule", "cosine", "--point_embedding", "coordinates", "--activation", "relu",
+            "--time_embedding", "index", "--learning_rate", 1e-3)
+PARTS: Dict[str, Sequence] = {                      # each adds one to the part before
+    "textbook": TEXTBOOK, "+ sines of t, higher rate": TEXTBOOK[:6], "+ schedule": TEXTBOOK[2:6],
+    "+ sines of the point": TEXTBOOK[4:6], "+ SiLU: the defaults": ()}
+
 # For the ablations of docs/results_diffusion.md: file, density, title, and the label of each run with its flags.
 ABLATIONS: Sequence[Tuple[str, str, str, Dict[str, Sequence]]] = (
+    ("ablation_parts_checkerboard", "checkerboard", "from a textbook's training to the default one", PARTS),
+    ("ablation_parts_spirals", "spirals", "from a textbook's training to the default one", PARTS),
     ("ablation_steps", "spirals", "diffusion steps, in training and in sampling", {
         f"{steps} steps": ("--diffusion_steps", steps) for steps in (5, 10, 20, 50, 100, 1000)}),
     ("ablation_schedule", "moons", "schedule and diffusion steps", {
         f"{schedule}, {steps} steps": ("--schedule", schedule, "--diffusion_steps", steps)
-        for schedule in ("linear", "cosine") for steps in (100, 300, 1000)}),
+        for schedule, steps in (("linear", 100), ("linear", 300), ("linear", 1000), ("cosine", 100), ("cosine", 1000),
+                                ("quadratic_cosine", 100), ("quadratic_cosine", 1000))}),
     ("ablation_epochs", "spirals", "epochs, during which the learning rate falls to 0", {
         f"{epochs} epochs": ("--epochs", epochs) for epochs in (2, 5, 10, 20, 40, 250)}),
     ("ablation_time_embedding", "spirals", "time embedding and peak learning rate", {
@@ -47,14 +58,14 @@ ABLATIONS: Sequence[Tuple[str, str, str, Dict[str, Sequence]]] = (
         for embedding in ("index", "sinusoidal") for rate in (1e-3, 3e-3, 1e-2)}))
 
 
-def train(dataset: str, seed: int, *flags: object) -> Path:
+def train(root: Path, dataset: str, seed: int, *flags: object) -> Path:
     """Train a run with the script, as a user does, and return its folder."""
     name = "_".join([Path(dataset).stem, f"seed{seed}", *(str(flag).lstrip("-") for flag in flags)])
-    if not (ROOT / name / "loss_curves.png").exists():      # a run saves this file last
+    if not (root / name / "loss_curves.png").exists():      # a run saves this file last
         subprocess.run([sys.executable, "run_diffusion_training.py", "--dataset", dataset, "--seed", str(seed),
-                        "--quiet", "--no_video", "--output_dir", str(ROOT / name), "--resume", *map(str, flags)],
+                        "--quiet", "--no_video", "--output_dir", str(root / name), "--resume", *map(str, flags)],
                        check=True)
-    return ROOT / name
+    return root / name
 
 
 def last_row(folder: Path) -> Dict[str, float]:
@@ -72,7 +83,7 @@ def sample(folder: Path, keep: Sequence[int] = (), ddim_steps: int = 0) -> Tuple
     checkpoint = load_checkpoint(folder)
     settings = checkpoint["settings"]
     model = SimpleDiffusion(2, settings["n_blocks"], settings["n_units"], settings["time_embedding"],
-                            settings["diffusion_steps"])
+                            settings["diffusion_steps"], settings["point_embedding"], settings["activation"])
     load_part(model, checkpoint, "ema", folder)
     data = get_dataset(settings["dataset"], settings["n_samples"], np.random.default_rng(settings["seed"]))
     schedule, clip = SCHEDULES[settings["schedule"]](settings["diffusion_steps"]), float(np.abs(data).max())
@@ -95,7 +106,7 @@ def save_densities(rows: Sequence[Sequence[Tuple[str, Points]]], title: str, pat
     save_figure(figure, path, dpi=110)
 
 
-def save_face() -> None:
+def save_face(path: Path) -> None:
     """Save an image file that serves as a user's own density."""
     image = Image.new("L", (300, 300), 255)
     pen = ImageDraw.Draw(image)
@@ -103,46 +114,64 @@ def save_face() -> None:
     for x in (90, 180):
         pen.ellipse((x, 85, x + 30, 135), fill=0)
     pen.arc((75, 90, 225, 230), 20, 160, fill=0, width=14)
-    FACE.parent.mkdir(parents=True, exist_ok=True)
-    image.save(str(FACE))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(str(path))
+
+
+def ratio(rows: Sequence[Dict[str, float]]) -> float:
+    """Return the distance to the data over the noise floor, of some runs."""
+    return mean(row["swd"] for row in rows) / mean(row["swd_floor"] for row in rows)
+
+
+def print_table(runs: Dict[str, Sequence[Path]]) -> None:
+    """Print the table of all densities: the runs of some seeds each."""
+    print("\n| density | off the data | not covered | distance | noise floor | distance / floor | energy distance "
+          "| noise floor | loss |\n" + "| --- " * 9 + "|")
+    for name, folders in runs.items():
+        rows = [last_row(folder) for folder in folders]
+        cells = [f"{100 * mean(row[key] for row in rows):.2f} ± {100 * stdev(row[key] for row in rows):.2f} %"
+                 for key in ("off_data", "uncovered")]
+        cells += [f"{mean(row[key] for row in rows):.4f} ± {stdev(row[key] for row in rows):.4f}"
+                  for key in ("swd", "swd_floor", "energy", "energy_floor", "loss")]
+        print(f"| {Path(name).stem} | {' | '.join([*cells[:4], f'{ratio(rows):.2f}', *cells[4:]])} |")
 
 
 def main() -> None:
-    argparse.ArgumentParser(prog="python -m course.reference_diffusion", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    save_face()
-    names = [*DENSITIES, str(FACE)]
-    runs = {name: [train(name, seed) for seed in SEEDS] for name in names}
-    print("\n| density | distance | noise floor | distance / floor | energy distance | noise floor | loss |")
-    print("|" + " --- |" * 7)
-    for name, folders in runs.items():
-        rows = [last_row(folder) for folder in folders]
-        ratio = mean(row["swd"] for row in rows) / mean(row["swd_floor"] for row in rows)
-        cells = [f"{mean(row[key] for row in rows):.4f} ± {stdev(row[key] for row in rows):.4f}"
-                 for key in ("swd", "swd_floor", "energy", "energy_floor", "loss")]
-        print(f"| {Path(name).stem} | {' | '.join([*cells[:2], f'{ratio:.2f}', *cells[2:]])} |")
+    parser = argparse.ArgumentParser(prog="python -m course.reference_diffusion", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="a trial in minutes, which leaves docs/ alone")
+    args = parser.parse_args()
+    root = SMALL_ROOT if args.small else ROOT
+    images = root / "images" if args.small else Path("docs/images")
+    images.mkdir(parents=True, exist_ok=True)
+    face, common, seeds = root / "face.png", SMALL if args.small else (), SEEDS[:2] if args.small else SEEDS
+    save_face(face)
+    names = ["moons", "swiss_roll", str(face)] if args.small else [*DENSITIES, str(face)]
+    runs = {name: [train(root, name, seed, *common) for seed in seeds] for name in names}
+    print_table(runs)
 
-    images = Path("docs/images")
     for name in ("samples", "loss_curves", "schedules"):
         shutil.copy(runs["moons"][0] / f"{name}.png", images / f"diffusion_{name}.png")
     generated = {name: sample(folders[0])[0] for name, folders in runs.items()}
     save_densities([[(f"data: {Path(name).stem}", get_dataset(name, POINTS)) for name in names],
-                    [(f"generated: {last_row(runs[name][0])['swd']:.4f}", generated[name]) for name in names]],
-                   "data, and generated points after 40 epochs with their sliced Wasserstein distance to the data",
+                    [(f"generated: {last_row(runs[name][0])['off_data']:.2%} off", generated[name])
+                     for name in names]],
+                   "data, and points generated after 40 epochs: how many of them are off the data",
                    images / "diffusion_densities.png")
-    keep = [99, 60, 40, 25, 15, 8, 3]
+    diffusion_steps = load_checkpoint(runs["swiss_roll"][0])["settings"]["diffusion_steps"]
+    keep = [round(share * (diffusion_steps - 1)) for share in (1, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1)]
     samples, path = sample(runs["swiss_roll"][0], keep)
     save_densities([[*((f"timestep {t}", points) for t, points in zip(keep, path)), ("generated", samples)]],
                    "generation, from noise to data", images / "diffusion_generation.png")
     for file, dataset, title, settings in ABLATIONS:
-        print(f"\n{title}")
+        print(f"\n{title}, {dataset}")
         panels = []
-        for label, flags in settings.items():
-            folder = train(dataset, 0, *flags)
+        for label, flags in list(settings.items())[:2 if args.small else None]:
+            folder = train(root, dataset, 0, *common, *flags)
             row = last_row(folder)
-            times = row["swd"] / row["swd_floor"]
-            print(f"{label}: distance {row['swd']:.4f}, {times:.1f} times the noise floor")
-            panels.append((f"{label}\n{row['swd']:.4f}, {times:.1f} × floor", sample(folder)[0]))
+            print(f"{label}: off the data {row['off_data']:.2%}, not covered {row['uncovered']:.2%}, distance "
+                  f"{row['swd']:.4f}, {ratio([row]):.1f} times the noise floor")
+            panels.append((f"{label}\n{row['off_data']:.1%} off, {ratio([row]):.1f} × floor", sample(folder)[0]))
         save_densities([panels], title, images / f"{file}.png")
 
 

@@ -4,6 +4,7 @@
 
 It trains the runs in results_reference/gan/, where it keeps finished runs and resumes interrupted ones, prints the
 table of docs/results_gan.md in Markdown, draws the figures of that page, and saves the generator of 2,500 epochs there.
+With --small, it trains tiny networks for an epoch or two in results_reference/small/gan/, and saves everything there.
 """
 import argparse
 import shutil
@@ -21,7 +22,8 @@ from lib.load_gan import load_generator
 from lib.sample_gan import generate, prepare_generator, sample_noise
 
 ROOT, DATA, DOCS = Path("results_reference/gan"), "dataset_flowers_64px", Path("docs")
-RUNS: Dict[str, Sequence] = {                       # 500 epochs each
+SMALL_ROOT, SMALL = Path("results_reference/small/gan"), ("--ngf", 2, "--ndf", 2)
+RUNS: Dict[str, Sequence] = {                       # 500 epochs each, and the default 2,500
     "plain": ("--plain",), "plain, batches of 32": ("--plain", "--batch_size", 32),
     "default, batches of 128": ("--batch_size", 128), "default": ()}
 
@@ -49,32 +51,39 @@ def sample(folder: Path, count: int = 48) -> torch.Tensor:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(prog="python -m course.reference_gan", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="a trial in a minute, which leaves docs/ alone")
+    args = parser.parse_args()
+    root, docs = (SMALL_ROOT, SMALL_ROOT / "docs") if args.small else (ROOT, DOCS)
+    (some, many), common = ((1, 2), SMALL) if args.small else ((500, 2500), ())
+    folders = {name: root / name.replace(", batches of ", "_") for name in RUNS}
     for name, flags in RUNS.items():
-        train(ROOT / name.replace(", batches of ", "_"), 500, *flags)
-    long = ROOT / "default_2500"
+        train(folders[name], some, *flags, *common)
+    long = root / f"default_{many}"
     if not long.exists():
-        shutil.copytree(str(ROOT / "default"), str(ROOT / "part"))
-        (ROOT / "part").rename(long)
-    train(long, 2500)
+        shutil.copytree(str(root / "default"), str(root / "part"))
+        (root / "part").rename(long)
+    train(long, many, *common)
 
     print("| training | epochs | generator, 32 px | 16 px | EMA, 32 px | 16 px | D(real) | D(generated) |\n"
           + "| --- " * 8 + "|")
-    for name in RUNS:
-        print(table_row(name, 500, ROOT / name.replace(", batches of ", "_")))
-    print(table_row("default", 2500, long))
+    for name, folder in folders.items():
+        print(table_row(name, some, folder))
+    print(table_row("default", many, long))
     floor = last_row(long)
     print(f"noise floor: {floor['swd_32_floor']:.1f} and {floor['swd_16_floor']:.1f}")
 
+    (docs / "images").mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     save_panels({"training images": load_images(DATA).sample_crops(torch.randperm(800)[:48]),
-                 "the assignment's training (--plain), 500 epochs": sample(ROOT / "plain"),
-                 "the default, 500 epochs": sample(ROOT / "default"),
-                 "the default, 2,500 epochs": sample(long)}, DOCS / "images" / "gan_samples.png")
-    for name, source in (("gan_loss_curves.png", ROOT / "default" / "loss_curves.png"),
+                 f"the assignment's training (--plain), {some} epochs": sample(folders["plain"]),
+                 f"the default, {some} epochs": sample(folders["default"]),
+                 f"the default, {many:,} epochs": sample(long)}, docs / "images" / "gan_samples.png")
+    for name, source in (("gan_loss_curves.png", folders["default"] / "loss_curves.png"),
                          ("gan_nearest.png", long / "nearest.png")):
-        shutil.copy(str(source), str(DOCS / "images" / name))
-    shutil.copy(str(long / "generator_ema.pt"), str(DOCS / "gan_generator.pt"))
+        shutil.copy(str(source), str(docs / "images" / name))
+    shutil.copy(str(long / "generator_ema.pt"), str(docs / "gan_generator.pt"))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ CHECKPOINT = "checkpoint.pt"
 OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."     # first bytes of files from PyTorch before 1.6
 RENAMED = {"average": "ema", "average_over": "ema_steps", "pictures": "images",     # names in older checkpoints
            "swd_32_average": "swd_32_ema", "swd_16_average": "swd_16_ema"}
+ADDED = {"point_embedding": "coordinates", "activation": "relu"}    # settings that a diffusion model once did not have
 Metrics = Dict[str, float]
 
 
@@ -89,6 +90,8 @@ def load_checkpoint(folder: Union[str, Path]) -> Dict[str, Any]:
         _require(all(type(name) is str and isinstance(value, dict) for name, value in parts.items()), "an invalid part")
     except Damaged as error:
         raise UserError(f"{path} is damaged or does not belong to a run of this project ({error})") from error
+    if "time_embedding" in settings:
+        settings = {**ADDED, **settings}
     return _with_new_names({**checkpoint, "settings": _with_new_names(settings),
                             "history": [_with_new_names(row) for row in history]})
 

@@ -29,7 +29,8 @@ from lib.utils import SCHEDULES, Schedule, add_noise
 
 FILES = ("samples.png", "schedules.png", "loss_curves.png")
 DISTANCES = ("swd", "energy", "swd_floor", "energy_floor", "off_data", "uncovered")
-METRICS = (("loss",), ("loss", *DISTANCES))         # of an epoch without and with distances
+METRICS = (("loss",), ("loss", *DISTANCES), ("loss", *DISTANCES[:4]))   # of an epoch: without distances, with all, or
+#                                                                       as older runs have them
 FINAL_POINTS = 40_000                               # sampled from the model at the end
 FRESH, DATA = 5, 100_000                            # samples of POINTS, and points, that measure the distances
 

@@ -177,7 +177,7 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
         settings["checksum"] = checksum(args.dataset)
     run = Run(folder, settings, "run_diffusion_training", FILES, args.resume, args.overwrite, METRICS, videos)
     run.check_epochs(args.epochs, "--epochs")
-    check_history(run.history[args.epochs - 1:], METRICS[1:], folder)       # the last epoch has distances
+    check_history(run.history[args.epochs - 1:], METRICS[1:2], folder)      # the last epoch has all distances
     for video in videos:
         check_writable(video)
 

@@ -26,7 +26,7 @@ ALL = ("lib.explore_latent_space", "lib.train_diffusion", "lib.train_gan", "lib.
 FEW = ("torch._dynamo", "torchvision.datasets.mnist", "torchvision.utils", "sklearn.datasets", "PIL.Image", "tqdm")
 
 # The diffusion model's distances take seconds. The proofs that fork look at files and messages, not at distances.
-SMALLER = {"POINTS": 300, "FINAL_POINTS": 600}      # in lib.monitor_diffusion
+SMALLER = {"POINTS": 300, "FINAL_POINTS": 600, "DATA": 600}      # in lib.monitor_diffusion
 
 
 class Worker:

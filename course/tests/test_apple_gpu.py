@@ -160,11 +160,11 @@ def test_no_float64_on_the_device_in_the_vae(tmp_path, mps):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("embedding", ["index", "sinusoidal"])
-def test_no_float64_on_the_device_in_the_diffusion_model(mps, embedding, dtype):
+@pytest.mark.parametrize("embeddings", [("index", 10, "coordinates", "relu"), ("sinusoidal", 10, "sinusoidal", "silu")])
+def test_no_float64_on_the_device_in_the_diffusion_model(mps, embeddings, dtype):
     """Points of NumPy's own precision too."""
     args = SimpleNamespace(batch_size=50, device="mps", epochs=2, diffusion_steps=10, dataset="moons", verbose=False)
-    model, schedule = SimpleDiffusion(2, 2, 16, embedding, 10), cosine_schedule(10)
+    model, schedule = SimpleDiffusion(2, 2, 16, *embeddings), cosine_schedule(10)
     optimizer = torch.optim.Adam(model.parameters())
     train(np.zeros((200, 2), dtype), args, model, optimizer, schedule[0])
     noise = torch.randn(20, 2, device="mps")

@@ -15,7 +15,8 @@ from PIL import Image
 
 from lib import sample_diffusion
 from lib.densities import DENSITIES, get_dataset
-from lib.distances import energy_distance, sliced_wasserstein
+from lib.distances import energy_distance, off_and_uncovered, sliced_wasserstein
+from lib.model_diffusion import SimpleDiffusion
 from lib.sample_diffusion import sample_ddim, sample_ddpm
 from lib.script import UserError
 from lib.utils import SCHEDULES, add_noise, cosine_schedule, linear_schedule
@@ -74,7 +75,8 @@ def closed_form(name, steps):
     """The betas, and whether they were clipped."""
     if name == "linear":
         return [1e-4 + (0.02 - 1e-4) * i / max(steps - 1, 1) for i in range(steps)], [False] * steps
-    free = [1 - cosine((i + 1) / steps) / cosine(i / steps) for i in range(steps)]
+    power = 2 if name == "quadratic_cosine" else 1
+    free = [1 - cosine(((i + 1) / steps) ** power) / cosine((i / steps) ** power) for i in range(steps)]
     betas = [min(max(beta, 1e-4), 0.9999) for beta in free]
     return betas, [one != other for one, other in zip(free, betas)]
 
@@ -93,6 +95,7 @@ def test_schedule(name, steps):
         assert betas[0] == np.float32(1e-4) and (steps == 1 or betas[-1] == np.float32(0.02))
     else:
         assert baralphas[-1] < 0.01 and clipped[-1]
+    if name == "cosine":
         first = clipped.index(True)
         direct = np.array([cosine((i + 1) / steps) / cosine(0) for i in range(steps)])
         np.testing.assert_allclose(baralphas[:first], direct[:first], rtol=1e-5)
@@ -104,6 +107,59 @@ def test_schedules_at_their_defaults():
     assert [len(schedule()[0]) for schedule in (linear_schedule, cosine_schedule)] == [1000, 1000]
     assert abs(linear_schedule(100)[0][-1] - 0.3636) < 1e-3, "it does not end in noise"
     assert linear_schedule()[0][-1] < 1e-4
+
+
+def test_quadratic_cosine_has_more_timesteps_at_little_noise():
+    """Its timestep t of T is that of the cosine schedule at t² / T, for the times at which neither is clipped."""
+    quadratic, cosine = (SCHEDULES[name](100)[0].double() for name in ("quadratic_cosine", "cosine"))
+    assert [int((torch.sqrt(1 - baralphas) < 0.2).sum()) for baralphas in (quadratic, cosine)] == [34, 12]
+    for t in (30, 50, 80):
+        assert float(quadratic[t - 1]) == pytest.approx(float(cosine[t ** 2 // 100 - 1]), rel=2e-3)
+
+
+# Networks
+
+@pytest.mark.parametrize("point_embedding", ("coordinates", "sinusoidal"))
+@pytest.mark.parametrize("activation", ("relu", "silu"))
+@pytest.mark.parametrize("time_embedding", ("index", "sinusoidal"))
+def test_network_written_out(time_embedding, point_embedding, activation):
+    """In float64, from its weights."""
+    torch.manual_seed(0)
+    model = SimpleDiffusion(2, 3, 5, time_embedding, 20, point_embedding, activation)
+    x, t = torch.randn(7, 2), torch.randint(0, 20, (7, 1))
+    inputs = [x.double()]
+    if point_embedding == "sinusoidal":
+        angles = [k * x.double()[:, [feature]] for feature in (0, 1) for k in (1, 2, 4)]
+        inputs += [torch.sin(angle) for angle in angles] + [torch.cos(angle) for angle in angles]
+    if time_embedding == "index":
+        inputs.append(t.double())
+    else:
+        angles = [t.double() / 20 * math.pi / 2 * 2 ** k for k in range(4)]
+        inputs += [torch.sin(angle) for angle in angles] + [torch.cos(angle) for angle in angles]
+    values = torch.cat(inputs, dim=1)
+    weights = [weight.double() for weight in model.parameters()]
+    for number in range(5):
+        values = values @ weights[2 * number].t() + weights[2 * number + 1]
+        if number in (1, 2, 3):
+            values = values.clamp(min=0) if activation == "relu" else values / (1 + torch.exp(-values))
+    torch.testing.assert_close(model(x, t).double(), values, rtol=1e-4, atol=1e-5)
+
+
+def test_network_as_published():
+    """By default it gets the coordinates and the index, and has ReLUs."""
+    torch.manual_seed(0)
+    one, other = SimpleDiffusion(2), SimpleDiffusion(2, 2, 64, "index", 100, "coordinates", "relu")
+    assert [tuple(weight.shape) for weight in one.parameters()] == [
+        (64, 3), (64,), (64, 64), (64,), (64, 64), (64,), (2, 64), (2,)]
+    other.load_state_dict(one.state_dict())
+    x, t = torch.randn(7, 2), torch.randint(0, 1000, (7, 1))
+    assert torch.equal(one(x, t), other(x, t))
+
+
+@pytest.mark.parametrize("names", (("clock",), ("index", 100, "sines"), ("index", 100, "sinusoidal", "tanh")))
+def test_network_of_unknown_parts(names):
+    with pytest.raises(ValueError, match=names[-1]):
+        SimpleDiffusion(2, 1, 4, *names)
 
 
 # Samplers. The density is N(MEAN, COVARIANCE).
@@ -158,7 +214,8 @@ def exact_moments(schedule, used, stochastic):
     return mean, covariance
 
 
-@pytest.mark.parametrize("name, steps", (("cosine", 1), ("cosine", 10), ("cosine", 100), ("linear", 1000)))
+@pytest.mark.parametrize("name, steps", (
+    ("cosine", 1), ("cosine", 10), ("cosine", 100), ("quadratic_cosine", 100), ("linear", 1000)))
 def test_ddpm_on_a_gaussian(name, steps):
     """20,000 points. They do what the recursion says also where the steps are too few for the density itself."""
     torch.manual_seed(1)
@@ -431,3 +488,45 @@ def test_energy_distance():
         expected = 2 * mean_absolute(shift) - 2 * mean_absolute(0)
         assert abs(np.mean(draws) - expected) < 6 * np.std(draws) / math.sqrt(20)
         assert shift == 0 or min(draws) > 0
+
+
+# Points off the data, and data that is not covered
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_data_is_neither_off_the_data_nor_uncovered(name):
+    """40,000 fresh points against two further samples: a share of 0.1 % (40 points, by a threshold that itself varies by
+    a tenth), within six standard errors."""
+    generated, data, fresh = (torch.from_numpy(get_dataset(name, count, np.random.default_rng(seed)))
+                              for seed, count in enumerate((40_000, 100_000, 100_000)))
+    for share in off_and_uncovered(generated, data, fresh):
+        assert 0.0003 < share < 0.0022, share
+
+
+def test_haze_and_a_hole_are_seen():
+    """3 % of the generated points lie in the checkerboard's light squares, and one of its eight dark squares is empty.
+    The sliced Wasserstein distance of the haze is close to the noise floor."""
+    generated, data, fresh = (torch.from_numpy(get_dataset("checkerboard", count, np.random.default_rng(seed)))
+                              for seed, count in enumerate((40_000, 100_000, 100_000)))
+    hazy = generated.clone()
+    hazy[:1200, 0] += 1                             # to a square of the other colour, or out of the board
+    off, uncovered = off_and_uncovered(hazy, data, fresh)
+    assert 0.027 < off < 0.033 and uncovered < 0.0022
+    hole = generated[~((generated[:, 0] > 1) & (generated[:, 1] > 1))]
+    off, uncovered = off_and_uncovered(hole, data, fresh)
+    assert off < 0.0022 and 0.11 < uncovered < 0.135
+
+
+def test_off_and_uncovered_by_all_distances():
+    """300 points, against the definition with every distance; the density is 2-D or 5-D."""
+    for features in (2, 5):
+        torch.manual_seed(features)
+        generated, data, fresh = 1.2 * torch.randn(300, features), torch.randn(700, features), torch.randn(2000, features)
+
+        def nearest(points, others):
+            return torch.cdist(points.double(), others.double()).min(dim=1).values.numpy()
+
+        expected = (
+            (nearest(generated, data) > np.quantile(nearest(fresh, data), 0.999)).mean(),
+            (nearest(fresh, generated) > np.quantile(nearest(fresh, data[:300]), 0.999)).mean())
+        assert off_and_uncovered(generated, data, fresh) == pytest.approx(expected, abs=2 / 300)
+        assert expected[0] > 0

@@ -65,6 +65,12 @@ def test_files_and_lines(alone):
     lines = (alone / "said.txt").read_text().splitlines()
     assert [int(re.match(r"epoch +(\d+)/12   loss \d", line)[1]) for line in lines if line.startswith("epoch")] == \
         list(range(1, EPOCHS + 1))
+    last = metrics(alone / "results_diffusion")[-1]
+    assert f"off the data {float(last['off_data']):.2%}   data not covered {float(last['uncovered']):.2%}" in lines[-3]
+    total, *parts = map(float, re.findall(r"\d+\.\d", lines[-2]))
+    assert re.sub(r"[\d.]+", "1", lines[-2]) == (
+        "1 seconds: imports and preparations 1, training 1, sampling 1, distances 1, figures 1, videos 1")
+    assert abs(sum(parts) - total) < 0.4, "they are rounded"
     assert lines[-1].startswith("results are in results_diffusion/") and all(name in lines[-1] for name in VIDEOS)
     assert not any("warning" in line for line in lines)
     assert set(contents(alone)) == VIDEOS | {"said.txt"} | {f"results_diffusion/{name}" for name in (
@@ -76,11 +82,13 @@ def test_files_and_lines(alone):
 def test_metrics(alone):
     """Distances every five epochs and at the end, with the floor beside them; one floor for the whole run."""
     rows = metrics(alone / "results_diffusion")
-    assert list(rows[0]) == ["epoch", "loss", "swd", "energy", "swd_floor", "energy_floor"]
+    assert list(rows[0]) == ["epoch", "loss", "swd", "energy", "swd_floor", "energy_floor", "off_data", "uncovered"]
     assert [int(row["epoch"]) for row in rows] == list(range(1, EPOCHS + 1))
     assert [int(row["epoch"]) for row in rows if row["swd"]] == [5, 10, 12]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     assert float(rows[-1]["swd"]) < float(rows[4]["swd"]) and float(rows[-1]["energy"]) < float(rows[4]["energy"])
+    assert all(0 < float(row[name]) < 1 for row in rows if row["swd"] for name in ("off_data", "uncovered"))
+    assert float(rows[-1]["off_data"]) < float(rows[4]["off_data"])
     floors = {(row["swd_floor"], row["energy_floor"]) for row in rows if row["swd"]}
     assert len(floors) == 1 and 0.003 < float(floors.pop()[0]) < 0.02
 
@@ -111,7 +119,7 @@ def test_video_shows_the_data_and_then_noise(alone):
 def test_no_video_and_quiet(tmp_path, alone):
     done = run(DIFFUSION, *TINY, "--no_video", "--quiet", "--output_dir", "deep/er", cwd=tmp_path)
     assert_done(done)
-    assert done.stdout.count("\n") == 3
+    assert done.stdout.count("\n") == 5
     assert set(contents(tmp_path)) == {f"deep/er/{name}" for name in (
         "checkpoint.pt", "metrics.csv", "samples.png", "schedules.png", "loss_curves.png", RECORD)}
     assert_same_value(load(tmp_path / "deep/er")["model"], load(alone / "results_diffusion")["model"])
@@ -262,7 +270,7 @@ def test_resume_with_other_settings(tmp_path, alone):
     shutil.copytree(str(alone), str(cwd))
     before = contents(cwd)
     done = run(DIFFUSION, *TINY, "--resume", "--schedule", "linear", "--dataset", "circles", "--epochs", 20, cwd=cwd)
-    assert_one_line(done, 2, "schedule was cosine and is now linear", "dataset was moons and is now circles",
+    assert_one_line(done, 2, "schedule was quadratic_cosine and is now linear", "dataset was moons and is now circles",
                     "epochs was 12 and is now 20")
     assert contents(cwd) == before
 

@@ -1,0 +1,79 @@
+"""Every command of teachers and maintainers that a page names runs to its end, in small."""
+import re
+import subprocess
+import sys
+
+import pytest
+from matplotlib.image import imread
+
+from course.tests.support import ROOT, contents, copy_project, environment, small_mnist, tracked_files, write_mnist
+
+# What follows `python -m`, and a word of the last line. Each runs in a copy of the project with a small MNIST in data/.
+COMMANDS = {
+    "benchmarks vae": (["--small", "--data_dir", "data"], "bare interpreter"),
+    "benchmarks diffusion": (["--small"], "memory with 1000 steps"),
+    "benchmarks gan": (["--small"], "product of matrices"),
+    "course.reference": (["--small", "--data_dir", "data"], "results"),
+    "course.reference_diffusion": (["--small"], "off the data"),
+    "course.reference_gan": (["--small"], "noise floor"),
+    "course.flowers": (["painted", "--count", "80", "--size", "32"], "wrote 80 images"),
+    "course.flowers.sheet": (["dataset_flowers_64px", "sheet.jpg"], ""),
+    "course.compare_flowers": (["dataset_flowers_64px", "dataset_flowers_64px", "--small"], "5% quantile"),
+    "course.bank": (["1.2", "mean", "--seeds", "1"], "task"),
+}
+# The other commands, and who runs them.
+ELSEWHERE = {"course.bank.unlisted": "test_bank.py", "course.grade": "test_grade.py", "course.handout": "test_handout.py"}
+FIGURES = {
+    "course.reference": ["vae_latent_space", "vae_prior_samples", "vae_loss_curves", "vae_reconstructions",
+                         "kl_comparison"],
+    "course.reference_diffusion": [
+        *(f"diffusion_{name}" for name in ("samples", "loss_curves", "schedules", "densities", "generation")),
+        *(f"ablation_{name}" for name in ("parts_checkerboard", "parts_spirals", "steps", "schedule", "epochs",
+                                          "time_embedding"))],
+    "course.reference_gan": ["gan_samples", "gan_loss_curves", "gan_nearest"]}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("commands") / "project"
+    copy_project(folder)
+    write_mnist(folder / "data", small_mnist())
+    return folder
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_runs_to_its_end(name, project):
+    """The reference runs draw all figures of their page, twice the same, and leave docs/ and course/ as they are."""
+    flags, word = COMMANDS[name]
+    before = {part: contents(project / part) for part in ("docs", "course/answers")}
+    done = subprocess.run([sys.executable, "-m", *name.split(), *flags], cwd=str(project), env=environment(),
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert not re.search("warning|Traceback|nan", done.stdout, re.I), done.stdout[-3000:]
+    assert word in (done.stdout.splitlines() or [""])[-1], done.stdout[-3000:]
+    assert {part: contents(project / part) for part in before} == before
+    drawn = {path.stem: path for path in (project / "results_reference" / "small").rglob("*.png")}
+    for figure in FIGURES.get(name, ()):
+        assert imread(str(drawn[figure])).std() > 0.03, figure
+
+
+def test_all_figures_of_the_reference_pages_are_drawn():
+    """The committed figures of a page of results are those that its command draws in small, too."""
+    drawn = {name for names in FIGURES.values() for name in names}
+    for page in ROOT.glob("docs/results_*.md"):
+        for name in re.findall(r"\]\(images/(\w+)\.png\)", page.read_text(encoding="utf-8")):
+            assert name in drawn, f"{page.name}: no reference command is known to draw {name}.png"
+
+
+def test_all_commands_on_the_pages_are_run():
+    named = set()
+    for page in tracked_files(ROOT):
+        if page.endswith(".md"):
+            text = (ROOT / page).read_text(encoding="utf-8")
+            named |= {found.strip() for found in re.findall(r"python -m (benchmarks \w+|course(?!/)[\w.]+)", text)}
+    assert named >= set(COMMANDS), "each command stands on a page"
+    for name in named:
+        assert name in COMMANDS or name in ELSEWHERE, f"course/tests/test_commands.py: run python -m {name} in small"
+    for name, file in ELSEWHERE.items():
+        module = name.replace(".", r"[./]")
+        assert re.search(module, (ROOT / "course" / "tests" / file).read_text(encoding="utf-8")), (name, file)
