@@ -169,9 +169,9 @@ def epochs(size: SimpleNamespace, device: str) -> None:
              "floor": lambda: [products(BATCH, 3, device) for _ in range(0, size.points, BATCH)]}
     turns = [{name: seconds(part, device) for name, part in parts.items()} for _ in range(size.times)]
     project, textbook, floor = (median(turn[name] for turn in turns) for name in parts)
-    print(f"an epoch (medians of {size.times} in turn): {project:.2f} s, the textbook's {textbook:.2f} s, its bare matrix "
-          f"products {floor:.2f} s: {textbook / project:.1f} times as fast, {project / floor:.1f} times the products",
-          flush=True)
+    print(f"an epoch (medians of {size.times} in turn): {project:.2f} s, the textbook's {textbook:.2f} s, its bare "
+          f"matrix products {floor:.2f} s: {textbook / project:.1f} times as fast, {project / floor:.1f} times the "
+          "products", flush=True)
 
 
 def products(rows: int, times: int, device: str) -> None:
@@ -202,8 +202,8 @@ def sampling(size: SimpleNamespace, device: str) -> None:
     parts = (lambda: sample_ddpm(model, noise, schedule, clip=2),
              lambda: [products(CHUNK, 1, device) for _ in range(STEPS * size.points // CHUNK)])
     total, floor = (median(times) for times in zip(*[[seconds(part, device) for part in parts] for _ in range(3)]))
-    print(f"{size.points:,} samples: {total:.1f} s, {total / floor:.1f} times their bare matrix products ({floor:.1f} s)",
-          flush=True)
+    print(f"{size.points:,} samples: {total:.1f} s, {total / floor:.1f} times their bare matrix products "
+          f"({floor:.1f} s)", flush=True)
 
 
 def memory(steps: int, size: SimpleNamespace) -> None:

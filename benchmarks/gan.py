@@ -108,8 +108,8 @@ def main(args: argparse.Namespace) -> None:
 
     middle = {name: median(values) for name, values in times.items()}
     rate, peak = counter.get_total_flops() / middle["--plain"], 2 * SIZE ** 3 / middle["matrix product"]
-    print(f"\n{describe(device)}; medians of {number} epochs in turn, {len(images)} images, which took {start:.1f} s to "
-          "load once")
+    print(f"\n{describe(device)}; medians of {number} epochs in turn, {len(images)} images, which took {start:.1f} s "
+          "to load once")
     print(f"an epoch of --plain takes {middle['--plain']:.2f} s, the textbook's {middle['textbook']:.2f} s: "
           f"{middle['textbook'] / middle['--plain']:.2f} times as long")
     print(f"an epoch of the default takes {middle['default'] / middle['--plain']:.2f} times as long as one of --plain")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Dict, Sequence, Tuple, Union
+from typing import Dict, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -123,7 +123,7 @@ def ratio(rows: Sequence[Dict[str, float]]) -> float:
     return mean(row["swd"] for row in rows) / mean(row["swd_floor"] for row in rows)
 
 
-def print_table(runs: Dict[str, Sequence[Path]]) -> None:
+def print_table(runs: Mapping[str, Sequence[Path]]) -> None:
     """Print the table of all densities: the runs of some seeds each."""
     print("\n| density | off the data | not covered | distance | noise floor | distance / floor | energy distance "
           "| noise floor | loss |\n" + "| --- " * 9 + "|")

@@ -2,6 +2,7 @@
 noise floor: the distance between two samples of the data. A distance hardly sees points that are only a little off, so
 there are also two shares of points that are.
 """
+import math
 from typing import Tuple
 
 import numpy as np
@@ -73,14 +74,16 @@ def off_and_uncovered(generated: Tensor, data: Tensor, fresh: Tensor) -> Tuple[f
         fresh: any number of further data points, F each.
 
     Returns:
-        Both shares, 0 to 1.
+        Both shares, 0 to 1; NaN if a generated point is not finite.
     """
-    from scipy.spatial import KDTree                # not needed before the first measurement
+    from scipy.spatial import KDTree  # not needed before the first measurement
 
     def to_nearest(points: Tensor, others: Tensor) -> np.ndarray:
         return KDTree(others.numpy()).query(points.numpy())[0]
 
     generated = generated.cpu()
+    if not generated.isfinite().all():
+        return math.nan, math.nan
     off = to_nearest(generated, data) > np.quantile(to_nearest(fresh, data), 0.999)
     as_many = data[:len(generated)]                 # a larger sample has nearer points
     uncovered = to_nearest(fresh, generated) > np.quantile(to_nearest(fresh, as_many), 0.999)

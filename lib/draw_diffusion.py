@@ -68,7 +68,7 @@ def save_schedules(schedules: Dict[str, Tuple[Tensor, Tensor, Tensor]], path: Pa
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for (name, (baralphas, _, betas)), color, style in zip(schedules.items(), COLORS, ("-", "--")):
+    for (name, (baralphas, _, betas)), color, style in zip(schedules.items(), COLORS, ("-", "--", ":")):
         left.plot(baralphas, style, color=color, label=f"{name}, at the end {baralphas[-1]:.2g}")
         right.plot(betas, style, color=color, label=name)
     left.set(title="share of the data's variance that is left", xlabel="timestep t", ylabel=r"$\bar\alpha_t$")

@@ -120,8 +120,9 @@ class Monitor:
     def summary(self) -> str:
         """Return the distances of the last epoch in words, in two lines."""
         metrics = self.run.history[-1]
-        distances = "   ".join(f"{name} {metrics[key]:.4f} (noise floor {metrics[key + '_floor']:.4f})" for name, key in (
-            ("sliced Wasserstein distance to the data", "swd"), ("energy distance", "energy")))
+        names = {"sliced Wasserstein distance to the data": "swd", "energy distance": "energy"}
+        distances = "   ".join(f"{name} {metrics[key]:.4f} (noise floor {metrics[f'{key}_floor']:.4f})"
+                               for name, key in names.items())
         return (f"{distances}\ngenerated points off the data {metrics['off_data']:.2%}   "
                 f"data not covered {metrics['uncovered']:.2%} (of fresh data, 0.1 % are either)")
 

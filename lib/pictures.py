@@ -158,10 +158,10 @@ def save_animation(figure: Figure, axes: Axes, moving: Sequence[Artist], updates
             artist.set_animated(True)
         canvas.draw()
         background = canvas.copy_from_bbox(figure.bbox)
-        left, bottom, right, top = axes.get_window_extent().extents.round().astype(int).tolist()
+        left, bottom, right, top = (round(value) for value in axes.get_window_extent().extents)
         repeats = [fps // 3] + [1] * (len(updates) - 2) + [fps]
         for update, repeat in zip(updates, repeats[-len(updates):]):
-            image = Image.fromarray(update()).resize((right - left, top - bottom), Image.BILINEAR)
+            image = Image.fromarray(update()).resize((right - left, top - bottom), Image.Resampling.BILINEAR)
             canvas.restore_region(background)
             for artist in moving:
                 figure.draw_artist(artist)

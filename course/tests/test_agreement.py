@@ -206,7 +206,7 @@ def test_all_flags_in_the_docs_exist():
     known = {script: {flag for action in flags_of(script) for flag in action.option_strings} | {"--help"}
              for script in SCRIPTS}
     others = {"--max-line-length", "--index-url", "--all", "--private", "--source", "--push", "--template", "--method",
-              "--field", "--format", "--output", "--add-file", "--name", "--branch", "--update", "--fix"}
+              "--small", "--field", "--format", "--output", "--add-file", "--name", "--branch", "--update", "--fix"}
     for name, text in TEXT.items():
         for line in text.splitlines():
             for script, rest in re.findall(r"python (\w+\.py)((?: [^|`&;]*)?)", line):

@@ -494,8 +494,8 @@ def test_energy_distance():
 
 @pytest.mark.parametrize("name", DENSITIES)
 def test_data_is_neither_off_the_data_nor_uncovered(name):
-    """40,000 fresh points against two further samples: a share of 0.1 % (40 points, by a threshold that itself varies by
-    a tenth), within six standard errors."""
+    """40,000 fresh points against two further samples: a share of 0.1 % (40 points, by a threshold that itself varies
+    by a tenth), within six standard errors."""
     generated, data, fresh = (torch.from_numpy(get_dataset(name, count, np.random.default_rng(seed)))
                               for seed, count in enumerate((40_000, 100_000, 100_000)))
     for share in off_and_uncovered(generated, data, fresh):
@@ -520,7 +520,8 @@ def test_off_and_uncovered_by_all_distances():
     """300 points, against the definition with every distance; the density is 2-D or 5-D."""
     for features in (2, 5):
         torch.manual_seed(features)
-        generated, data, fresh = 1.2 * torch.randn(300, features), torch.randn(700, features), torch.randn(2000, features)
+        generated, data, fresh = (torch.randn(count, features) for count in (300, 700, 2000))
+        generated *= 1.2
 
         def nearest(points, others):
             return torch.cdist(points.double(), others.double()).min(dim=1).values.numpy()
@@ -530,3 +531,5 @@ def test_off_and_uncovered_by_all_distances():
             (nearest(fresh, generated) > np.quantile(nearest(fresh, data[:300]), 0.999)).mean())
         assert off_and_uncovered(generated, data, fresh) == pytest.approx(expected, abs=2 / 300)
         assert expected[0] > 0
+        generated[7, 0] = math.inf
+        assert all(map(math.isnan, off_and_uncovered(generated, data, fresh)))

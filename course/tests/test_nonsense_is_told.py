@@ -84,8 +84,9 @@ def train_diffusion(capsys, model, learning_rate=0.0, points=4000, batch_size=20
 
 
 @pytest.mark.parametrize("blocks, units, embedding, steps, points, batch_size", [
-    (8, 64, "sinusoidal, silu", 100, 4000, 2000), (8, 64, "sinusoidal", 100, 4000, 2000), (2, 32, "sinusoidal", 100, 4000, 100), (1, 2, "sinusoidal", 5, 2, 2000),
-    (2, 64, "index", 1000, 4000, 2000), (1, 64, "index", 10000, 4000, 2000), (1, 64, "index", 10000, 2, 1)])
+    (8, 64, "sinusoidal, silu", 100, 4000, 2000), (8, 64, "sinusoidal", 100, 4000, 2000),
+    (2, 32, "sinusoidal", 100, 4000, 100), (1, 2, "sinusoidal", 5, 2, 2000), (2, 64, "index", 1000, 4000, 2000),
+    (1, 64, "index", 10000, 4000, 2000), (1, 64, "index", 10000, 2, 1)])
 def test_a_diffusion_model_that_learns_gets_no_warning(capsys, blocks, units, embedding, steps, points, batch_size):
     """Try ten seeds each. With the index as an input, the first steps make the loss hundreds of times larger."""
     for seed in range(10):
