@@ -16,6 +16,7 @@ COMMANDS = {
     "course.reference": (["--small", "--data_dir", "data"], "results"),
     "course.reference_diffusion": (["--small"], "off the data"),
     "course.reference_gan": (["--small"], "noise floor"),
+    "course.exact_prediction": (["--small"], "checkerboard"),
     "course.flowers": (["painted", "--count", "80", "--size", "32"], "wrote 80 images"),
     "course.flowers.sheet": (["dataset_flowers_64px", "sheet.jpg"], ""),
     "course.compare_flowers": (["dataset_flowers_64px", "dataset_flowers_64px", "--small"], "5% quantile"),

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from course.exact_prediction import PREDICTIONS
 from lib import sample_diffusion
 from lib.densities import DENSITIES, get_dataset
 from lib.distances import energy_distance, off_and_uncovered, sliced_wasserstein
@@ -253,6 +254,22 @@ def test_thousand_steps_give_the_density(name, stochastic):
     assert_moments(samples, MEAN, COVARIANCE, name)
     mean, covariance = exact_moments(schedule, range(1000)[::-1], stochastic)
     assert np.abs(mean - MEAN).max() < 0.009 and np.abs(covariance - COVARIANCE).max() < 0.009
+
+
+@pytest.mark.parametrize("t", (0, 3, 12, 19))
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_exact_predictions(name, t):
+    """100,000 points: what is left of the noise after subtracting its mean given x_t has no correlation with any
+    function of x_t."""
+    torch.manual_seed(0)
+    baralphas = cosine_schedule(20)[0]
+    data = torch.from_numpy(get_dataset(name, 100_000, np.random.default_rng(0)))
+    x, eps = (values.double() for values in add_noise(data, t, baralphas))
+    prediction = PREDICTIONS[name](x, baralphas[t].double())
+    for function in (torch.ones_like(x), x, x.flip(1), torch.sin(5 * x), torch.cos(9 * x), x.prod(1, keepdim=True),
+                     prediction):
+        products = ((eps - prediction) * function).numpy()
+        assert (np.abs(products.mean(0)) < 6 * products.std(0) / math.sqrt(len(x))).all()
 
 
 def test_ddpm_takes_each_step_once_and_keeps_what_enters_it():
