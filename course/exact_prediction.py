@@ -86,8 +86,8 @@ def main() -> None:
             samples = sample(name, schedule_name, diffusion_steps, count)
             off, uncovered = off_and_uncovered(samples, data, fresh)
             swd = np.mean([sliced_wasserstein(samples, part) for part in parts])
-            print(f"| {name} | {schedule_name} | {diffusion_steps} | {off:.2%} | {uncovered:.2%} | {swd / floor:.2f} |",
-                  flush=True)
+            print(f"| {name} | {schedule_name} | {diffusion_steps} | {100 * off:.2f} % | {100 * uncovered:.2f} % "
+                  f"| {swd / floor:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

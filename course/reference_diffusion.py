@@ -154,7 +154,7 @@ def main() -> None:
         shutil.copy(runs["moons"][0] / f"{name}.png", images / f"diffusion_{name}.png")
     generated = {name: sample(folders[0])[0] for name, folders in runs.items()}
     save_densities([[(f"data: {Path(name).stem}", get_dataset(name, POINTS)) for name in names],
-                    [(f"generated: {last_row(runs[name][0])['off_data']:.2%} off", generated[name])
+                    [(f"generated: {100 * last_row(runs[name][0])['off_data']:.1f} % off", generated[name])
                      for name in names]],
                    "data, and points generated after 40 epochs: how many of them are off the data",
                    images / "diffusion_densities.png")
@@ -169,9 +169,10 @@ def main() -> None:
         for label, flags in list(settings.items())[:2 if args.small else None]:
             folder = train(root, dataset, 0, *common, *flags)
             row = last_row(folder)
-            print(f"{label}: off the data {row['off_data']:.2%}, not covered {row['uncovered']:.2%}, distance "
-                  f"{row['swd']:.4f}, {ratio([row]):.1f} times the noise floor")
-            panels.append((f"{label}\n{row['off_data']:.1%} off, {ratio([row]):.1f} × floor", sample(folder)[0]))
+            print(f"{label}: off the data {100 * row['off_data']:.2f} %, not covered {100 * row['uncovered']:.2f} %, "
+                  f"distance {row['swd']:.4f}, {ratio([row]):.1f} times the noise floor")
+            panels.append((f"{label}\n{100 * row['off_data']:.1f} % off, {ratio([row]):.1f} × floor",
+                           sample(folder)[0]))
         save_densities([panels], title, images / f"{file}.png")
 
 

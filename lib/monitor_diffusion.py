@@ -123,8 +123,8 @@ class Monitor:
         names = {"sliced Wasserstein distance to the data": "swd", "energy distance": "energy"}
         distances = "   ".join(f"{name} {metrics[key]:.4f} (noise floor {metrics[f'{key}_floor']:.4f})"
                                for name, key in names.items())
-        return (f"{distances}\ngenerated points off the data {metrics['off_data']:.2%}   "
-                f"data not covered {metrics['uncovered']:.2%} (of fresh data, 0.1 % are either)")
+        return (f"{distances}\ngenerated points off the data {100 * metrics['off_data']:.2f} %   "
+                f"data not covered {100 * metrics['uncovered']:.2f} % (0.10 % each, if both were data)")
 
     def save_results(self) -> None:
         """Save the figures and videos of a finished training, unless an earlier try has saved them all."""

@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIMIT = 60                                          # seconds, after which a case counts as hanging
 ALL = ("lib.explore_latent_space", "lib.train_diffusion", "lib.train_gan", "lib.sample_gan", "lib.train_vae",
-       "torch._dynamo", "torchvision.datasets.mnist", "torchvision.utils", "sklearn.datasets", "imageio.v2",
-       "imageio.plugins.ffmpeg", "imageio_ffmpeg")
+       "torch._dynamo", "torchvision.datasets.mnist", "torchvision.utils", "sklearn.datasets", "scipy.spatial",
+       "imageio.v2", "imageio.plugins.ffmpeg", "imageio_ffmpeg")
 # Without matplotlib and lib: each case imports them with its own environment and configuration files.
 FEW = ("torch._dynamo", "torchvision.datasets.mnist", "torchvision.utils", "sklearn.datasets", "PIL.Image", "tqdm")
 

@@ -66,7 +66,8 @@ def test_files_and_lines(alone):
     assert [int(re.match(r"epoch +(\d+)/12   loss \d", line)[1]) for line in lines if line.startswith("epoch")] == \
         list(range(1, EPOCHS + 1))
     last = metrics(alone / "results_diffusion")[-1]
-    assert f"off the data {float(last['off_data']):.2%}   data not covered {float(last['uncovered']):.2%}" in lines[-3]
+    assert "off the data {:.2f} %   data not covered {:.2f} %".format(
+        100 * float(last["off_data"]), 100 * float(last["uncovered"])) in lines[-3]
     total, *parts = map(float, re.findall(r"\d+\.\d", lines[-2]))
     assert re.sub(r"[\d.]+", "1", lines[-2]) == (
         "1 seconds: imports and preparations 1, training 1, sampling 1, distances 1, figures 1, videos 1")
