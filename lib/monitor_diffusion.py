@@ -4,7 +4,7 @@ at the end.
 import os
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -29,8 +29,7 @@ from lib.utils import SCHEDULES, Schedule, add_noise
 
 FILES = ("samples.png", "schedules.png", "loss_curves.png")
 DISTANCES = ("swd", "energy", "swd_floor", "energy_floor", "off_data", "uncovered")
-METRICS = (("loss",), ("loss", *DISTANCES), ("loss", *DISTANCES[:4]))   # of an epoch: without distances, with all, or
-#                                                                       as older runs have them
+METRICS = (("loss",), ("loss", *DISTANCES), ("loss", *DISTANCES[:4]))   # of an epoch; older runs measured less
 FINAL_POINTS = 40_000                               # sampled from the model at the end
 FRESH, DATA = 5, 100_000                            # samples of POINTS, and points, that measure the distances
 
@@ -69,14 +68,14 @@ class Monitor:
             model, schedule, data, args, run, videos, clock)
         self.clip = float(np.abs(data).max())
         self.timesteps = frame_timesteps(args.diffusion_steps)[::-1] if videos else []  # that the generation's shows
-        self.fresh: List[Tensor] = []               # of the density, POINTS,2 each
+        *self.fresh, self.others = (                # of the density, to compare with
+            torch.from_numpy(get_dataset(args.dataset, number, np.random.default_rng([args.seed, stream])))
+            for stream, number in enumerate([POINTS] * FRESH + [DATA], 1))
+        self.floor: Dict[str, float] = {}
         self.final: Optional[Tuple[Tensor, Tensor]] = None
 
-    def prepare(self) -> None:
-        """Sample the data to compare with, and measure the noise floor."""
-        *self.fresh, self.others = (
-            torch.from_numpy(get_dataset(self.args.dataset, number, np.random.default_rng([self.args.seed, stream])))
-            for stream, number in enumerate([POINTS] * FRESH + [DATA], 1))
+    def measure_floor(self) -> None:
+        """Measure the noise floor: the distances between fresh samples of the density."""
         self.projections = [sort_projections(points) for points in self.fresh]
         pairs = combinations(self.projections, 2)
         self.floor = {"swd_floor": float(np.mean([np.abs(one - other).mean() for one, other in pairs])),
@@ -84,8 +83,8 @@ class Monitor:
 
     def measure(self, samples: Tensor) -> Dict[str, float]:
         """Return the distances of samples, a multiple of POINTS, to the data."""
-        if not self.fresh:
-            self.prepare()
+        if not self.floor:                          # not before the first measurement: it takes a second
+            self.measure_floor()
         parts = samples.split(POINTS)
         pairs = product(map(sort_projections, parts), self.projections)
         off, uncovered = off_and_uncovered(samples, self.others, torch.cat(self.fresh))
