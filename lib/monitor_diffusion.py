@@ -145,8 +145,10 @@ class Monitor:
             save_schedules({name: schedule(self.args.diffusion_steps) for name, schedule in SCHEDULES.items()}, place)
         with self.run.writing("loss_curves.png") as place:
             save_curves(self.run.history, {"mean squared error of the predicted noise": ("loss",),
-                                           "sliced Wasserstein distance to the data": ("swd", "swd_floor")}, place,
-                        {"swd": "samples", "swd_floor": "noise floor"})
+                                           "sliced Wasserstein distance to the data": ("swd", "swd_floor"),
+                                           "share of points": ("off_data", "uncovered")}, place,
+                        {"swd": "samples", "swd_floor": "noise floor", "off_data": "generated, off the data",
+                         "uncovered": "data, not covered"})
 
     def save_videos(self, samples: Tensor, path: Tensor) -> None:
         """Save the videos of the forward process and of the generation."""

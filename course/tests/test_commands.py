@@ -10,7 +10,7 @@ from course.tests.support import ROOT, contents, copy_project, environment, smal
 
 # What follows `python -m`, and a word of the last line. Each runs in a copy of the project with a small MNIST in data/.
 COMMANDS = {
-    "benchmarks vae": (["--small", "--data_dir", "data"], "bare interpreter"),
+    "benchmarks vae": (["--small", "--data_dir", "data"], "project's epoch"),
     "benchmarks diffusion": (["--small"], "memory with 1000 steps"),
     "benchmarks gan": (["--small"], "product of matrices"),
     "course.reference": (["--small", "--data_dir", "data"], "results"),
