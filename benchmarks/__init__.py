@@ -1,12 +1,14 @@
 """Timings of the project and of textbook code, side by side."""
 import argparse
+import os
+import subprocess
 import time
-from typing import Callable
+from typing import Callable, Sequence
 
 
 def add_shared_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that all benchmarks have."""
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
+    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s")
     parser.add_argument("--small", action="store_true",
                         help="run through everything with little data; the times then mean nothing")
 
@@ -23,6 +25,15 @@ def wait(device: str) -> None:
     import torch
     if device != "cpu":
         getattr(torch, device).synchronize()
+
+
+def peak_usage(command: Sequence[str], cwd: str) -> float:
+    """Run a command to its end, and return the most memory that it used, in megabytes (on Linux)."""
+    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)     # Linux and macOS
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return usage.ru_maxrss / 1e3
 
 
 def seconds(function: Callable[[], object], device: str = "cpu") -> float:

@@ -20,7 +20,7 @@ from statistics import median
 from types import SimpleNamespace
 from typing import List
 
-from benchmarks import add_shared_flags, describe, seconds
+from benchmarks import add_shared_flags, describe, peak_usage, seconds
 
 BATCH, STEPS, BLOCKS, UNITS = 2048, 100, 8, 64
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,9 +64,9 @@ def time_run(name: str, command: List[str]) -> float:
                               universal_newlines=True) as process:
             assert process.stdout
             for line in process.stdout:
-                lines.append(line.rstrip())
-                if line.startswith("epoch ") and sum(line.startswith("epoch ") for line in lines) == 1:
+                if line.startswith("epoch ") and not any(seen.startswith("epoch ") for seen in lines):
                     print(f"    the first epoch's line after {time.perf_counter() - start:.1f} s")
+                lines.append(line.rstrip())
         if process.returncode:
             raise SystemExit(f"{' '.join(command)} failed")
         took = time.perf_counter() - start
@@ -135,7 +135,7 @@ def textbook(size: SimpleNamespace, device: str) -> None:
         with imageio.get_writer("forward.mp4", fps=25) as writer:
             for t in range(size.frames):
                 figure = plt.figure(figsize=(6.4, 6.4))
-                plt.scatter(*add_noise(data, t, baralphas.cpu())[0].T, s=1)
+                plt.scatter(*add_noise(data, t, baralphas.cpu())[0].T.numpy(), s=1)
                 plt.axis([-3, 3, -3, 3])
                 figure.canvas.draw()
                 writer.append_data(np.asarray(figure.canvas.buffer_rgba()))
@@ -209,8 +209,7 @@ def sampling(size: SimpleNamespace, device: str) -> None:
 def memory(steps: int, size: SimpleNamespace) -> None:
     """Print the peak memory of a run of one epoch, without a GPU."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, ROOT / "run_diffusion_training.py", "--device=cpu", *size.flags, "--epochs=1",
+        command = [sys.executable, str(ROOT / "run_diffusion_training.py"), "--device=cpu", *size.flags, "--epochs=1",
                    f"--diffusion_steps={steps}"]
-        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
-        usage = os.wait4(process.pid, 0)[2]         # Linux and macOS; in kilobytes on Linux
-        print(f"memory with {steps} steps: at most {usage.ru_maxrss / 1e3:.0f} MB", flush=True)
+        usage = peak_usage(command, folder)
+        print(f"memory with {steps} steps: at most {usage:.0f} MB", flush=True)

@@ -8,6 +8,7 @@ schedule, and the variance of each. Prints a table in Markdown.
 """
 import argparse
 import math
+from itertools import combinations
 from typing import Callable, Dict
 
 import numpy as np
@@ -81,7 +82,7 @@ def main() -> None:
     for name in PREDICTIONS:
         data, fresh = (torch.from_numpy(get_dataset(name, 100_000, np.random.default_rng(seed))) for seed in (0, 1))
         parts = fresh.split(count)[:5]
-        floor = np.mean([sliced_wasserstein(one, other) for one, other in zip(parts, parts[1:])])
+        floor = np.mean([sliced_wasserstein(one, other) for one, other in combinations(parts, 2)])
         for schedule_name, diffusion_steps in runs:
             samples = sample(name, schedule_name, diffusion_steps, count)
             off, uncovered = off_and_uncovered(samples, data, fresh)

@@ -1,4 +1,4 @@
-"""Where the time of a run goes."""
+"""Measuring where the time of a run goes."""
 import time
 from contextlib import contextmanager
 from typing import Dict, Iterator, List

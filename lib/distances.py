@@ -66,11 +66,12 @@ def off_and_uncovered(generated: Tensor, data: Tensor, fresh: Tensor) -> Tuple[f
     https://arxiv.org/abs/1904.06991).
 
     A generated point is off the data if the nearest data point is further away than it is for 99.9 % of fresh data
-    points. So about 0.1 % of more data would be off the data, too. The second share is the same the other way round.
+    points. So about 0.1 % of more data would be off the data, too. The second share is measured the same way, with the
+    roles of generated and fresh points swapped.
 
     Args:
         generated: N,F points.
-        data: M,F points, at least N.
+        data: M,F points, M at least N.
         fresh: any number of further data points, F each.
 
     Returns:

@@ -1,5 +1,5 @@
-"""Figures and videos of points in the plane, and of noise schedules. They show densities, because 100,000 overplotted
-points would only show where there is at least one.
+"""Figures and videos of points in the plane, and of noise schedules. They show densities, because thousands of
+overplotted points would only show where there is at least one.
 
 Shapes: N points, T diffusion steps.
 """

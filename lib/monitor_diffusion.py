@@ -117,11 +117,13 @@ class Monitor:
             return self.measure(samples)
 
     def summary(self) -> str:
-        """Return the distances of the last epoch in words, in two lines."""
+        """Return the distances of the last epoch in words, in two lines (one for a run of edition 2)."""
         metrics = self.run.history[-1]
         names = {"sliced Wasserstein distance to the data": "swd", "energy distance": "energy"}
         distances = "   ".join(f"{name} {metrics[key]:.4f} (noise floor {metrics[f'{key}_floor']:.4f})"
                                for name, key in names.items())
+        if "off_data" not in metrics:
+            return distances
         return (f"{distances}\ngenerated points off the data {100 * metrics['off_data']:.2f} %   "
                 f"data not covered {100 * metrics['uncovered']:.2f} % (0.10 % each, if both were data)")
 

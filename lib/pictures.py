@@ -141,7 +141,7 @@ def _start_ffmpeg(path: Path, shape: Sequence[int], fps: float, log: IO[bytes]) 
 
 def save_animation(figure: Figure, axes: Axes, moving: Sequence[Artist], updates: Sequence[Callable[[], np.ndarray]],
                    path: Union[str, Path]) -> None:
-    """Save a video of a figure in which one axes shows an image after the other, and some artists change.
+    """Save a video of a figure in which one axes shows one image after another, and some artists change.
 
     The rest of the figure is drawn only once, and the images are copied into the frames: both are much faster than
     drawing everything with matplotlib.

@@ -154,7 +154,7 @@ def warn_of_signal(baralphas: Tensor, args: Any) -> None:
         enough = next(n for n in range(args.diffusion_steps, 10 ** 4) if linear_schedule(n)[0][-1] <= 0.01)
         print(f"warning: after {args.diffusion_steps} timesteps, the linear schedule does not end in noise (its last "
               f"baralpha is {baralphas[-1]:.2f}, and should be below 0.01), but sampling starts from noise: use "
-              f"--schedule cosine, or --diffusion_steps {enough} or more", flush=True)
+              f"--schedule quadratic_cosine, or --diffusion_steps {enough} or more", flush=True)
 
 
 def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
@@ -177,7 +177,7 @@ def run_diffusion_training(args: Any) -> Tuple[Path, Sequence[Path]]:
         settings["checksum"] = checksum(args.dataset)
     run = Run(folder, settings, "run_diffusion_training", FILES, args.resume, args.overwrite, METRICS, videos)
     run.check_epochs(args.epochs, "--epochs")
-    check_history(run.history[args.epochs - 1:], METRICS[1:2], folder)      # the last epoch has all distances
+    check_history(run.history[args.epochs - 1:], METRICS[1:], folder)       # the last epoch has distances
     for video in videos:
         check_writable(video)
 

@@ -46,7 +46,7 @@ def cosine_schedule(diffusion_steps: int = 1000) -> Schedule:
 
 def quadratic_cosine_schedule(diffusion_steps: int = 1000) -> Schedule:
     """Return the cosine schedule at quadratically spaced timesteps (Song et al. 2021, https://arxiv.org/abs/2010.02502,
-    appendix D.2, space the timesteps of sampling so).
+    appendix D.2, space the timesteps of sampling in this way).
 
     With 100 timesteps, 34 instead of 12 have noise with a standard deviation below 0.2. Those timesteps shape the edges
     of a density and the gaps in it, and a network learns best what it sees most.

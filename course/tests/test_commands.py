@@ -1,4 +1,4 @@
-"""Every command of teachers and maintainers that a page names runs to its end, in small."""
+"""Every command of teachers and maintainers that a page names runs to its end, with --small or little data."""
 import re
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from course.tests.support import ROOT, contents, copy_project, environment, smal
 
 # What follows `python -m`, and a word of the last line. Each runs in a copy of the project with a small MNIST in data/.
 COMMANDS = {
-    "benchmarks vae": (["--small", "--data_dir", "data"], "project's epoch"),
+    "benchmarks vae": (["--small", "--data_dir", "data"], "others"),
     "benchmarks diffusion": (["--small"], "memory with 1000 steps"),
     "benchmarks gan": (["--small"], "product of matrices"),
     "course.reference": (["--small", "--data_dir", "data"], "results"),
@@ -45,7 +45,7 @@ def project(tmp_path_factory):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_runs_to_its_end(name, project):
-    """The reference runs draw all figures of their page, twice the same, and leave docs/ and course/ as they are."""
+    """The reference runs draw all figures of their page, and leave docs/ and course/answers/ unchanged."""
     flags, word = COMMANDS[name]
     before = {part: contents(project / part) for part in ("docs", "course/answers")}
     done = subprocess.run([sys.executable, "-m", *name.split(), *flags], cwd=str(project), env=environment(),
@@ -60,7 +60,7 @@ def test_command_runs_to_its_end(name, project):
 
 
 def test_all_figures_of_the_reference_pages_are_drawn():
-    """The committed figures of a page of results are those that its command draws in small, too."""
+    """The command of a page of results draws all of its committed figures, with --small too."""
     drawn = {name for names in FIGURES.values() for name in names}
     for page in ROOT.glob("docs/results_*.md"):
         for name in re.findall(r"\]\(images/(\w+)\.png\)", page.read_text(encoding="utf-8")):
@@ -73,9 +73,9 @@ def test_all_commands_on_the_pages_are_run():
         if page.endswith(".md"):
             text = (ROOT / page).read_text(encoding="utf-8")
             named |= {found.strip() for found in re.findall(r"python -m (benchmarks \w+|course(?!/)[\w.]+)", text)}
-    assert named >= set(COMMANDS), "each command stands on a page"
+    assert named >= set(COMMANDS), "each command is on a page"
     for name in named:
-        assert name in COMMANDS or name in ELSEWHERE, f"course/tests/test_commands.py: run python -m {name} in small"
+        assert name in COMMANDS or name in ELSEWHERE, f"course/tests/test_commands.py: run python -m {name}"
     for name, file in ELSEWHERE.items():
         module = name.replace(".", r"[./]")
         assert re.search(module, (ROOT / "course" / "tests" / file).read_text(encoding="utf-8")), (name, file)

@@ -520,8 +520,7 @@ def test_data_is_neither_off_the_data_nor_uncovered(name):
 
 
 def test_haze_and_a_hole_are_seen():
-    """3 % of the generated points lie in the checkerboard's light squares, and one of its eight dark squares is empty.
-    The sliced Wasserstein distance of the haze is close to the noise floor."""
+    """3 % of the points lie in the checkerboard's light squares; or one of its eight dark squares is empty."""
     generated, data, fresh = (torch.from_numpy(get_dataset("checkerboard", count, np.random.default_rng(seed)))
                               for seed, count in enumerate((40_000, 100_000, 100_000)))
     hazy = generated.clone()

@@ -11,6 +11,7 @@ import time
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+import torch
 from matplotlib.image import imread
 from PIL import Image
 
@@ -131,7 +132,7 @@ def test_warning_of_a_schedule_that_does_not_end_in_noise(tmp_path):
     done = run(DIFFUSION, *flags, cwd=tmp_path)
     assert_done(done)
     warnings = [line for line in done.stdout.splitlines() if line.startswith("warning")]
-    assert len(warnings) == 1 and "0.36" in warnings[0] and "--schedule cosine" in warnings[0]
+    assert len(warnings) == 1 and "0.36" in warnings[0] and "--schedule quadratic_cosine" in warnings[0]
     enough = int(re.search(r"--diffusion_steps (\d+) or more", warnings[0])[1])
     log_baralphas = [sum(np.log1p(-np.linspace(1e-4, 0.02, steps))) for steps in (enough - 1, enough)]
     assert log_baralphas[0] > np.log(0.01) >= log_baralphas[1]
@@ -185,6 +186,35 @@ def test_killed_and_resumed(tmp_path, alone):
             assert kept >= max(before, epoch)
     assert_done(run(DIFFUSION, *TINY, "--resume", cwd=tmp_path))
     assert_same_directory(tmp_path, alone)
+
+
+def make_old(folder):
+    """Turn a checkpoint into one of edition 2, which had fewer settings and measured less."""
+    checkpoint = load(folder)
+    for name in "point_embedding", "activation":
+        del checkpoint["settings"][name]
+    for row in checkpoint["history"]:
+        row.pop("off_data", None)
+        row.pop("uncovered", None)
+    torch.save(checkpoint, str(folder / "checkpoint.pt"))
+
+
+def test_a_run_of_edition_2_goes_on(tmp_path):
+    """In the middle, and when it is finished; with its own settings, not with today's defaults."""
+    flags = (*TINY, "--schedule", "cosine", "--point_embedding", "coordinates", "--activation", "relu")
+    process = start(DIFFUSION, *flags, cwd=tmp_path)
+    read_until(process, 6)
+    process.kill()
+    finish(process)
+    make_old(tmp_path / "results_diffusion")
+    assert_one_line(run(DIFFUSION, *TINY, "--resume", cwd=tmp_path), 2, "activation was relu and is now silu")
+    assert_done(run(DIFFUSION, *flags, "--resume", cwd=tmp_path))
+    rows = metrics(tmp_path / "results_diffusion")
+    assert len(rows) == EPOCHS and rows[-1]["off_data"] and not rows[4]["off_data"]
+    make_old(tmp_path / "results_diffusion")
+    done = run(DIFFUSION, *flags, "--resume", cwd=tmp_path)
+    assert_done(done)
+    assert "sliced Wasserstein" in done.stdout and "off the data" not in done.stdout
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
