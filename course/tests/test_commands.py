@@ -8,7 +8,8 @@ from matplotlib.image import imread
 
 from course.tests.support import ROOT, contents, copy_project, environment, small_mnist, tracked_files, write_mnist
 
-# What follows `python -m`, and a word that it prints at its end. Each runs in a copy of the project with a small MNIST in data/.
+# What follows `python -m`, and a word that it prints at its end. Each runs in a copy of the project with a small MNIST
+# in data/.
 COMMANDS = {
     "benchmarks vae": (["--small", "--data_dir", "data"], "others"),
     "benchmarks diffusion": (["--small"], "memory with 1000 steps"),
