@@ -2,6 +2,8 @@
 at the end.
 """
 import os
+import tempfile
+from contextlib import suppress
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
@@ -41,10 +43,9 @@ def mean_energy(some: Sequence[Tensor], others: Sequence[Tensor]) -> float:
 
 def check_writable(video: Path) -> None:
     """Check before the training that a video can be written. Raises UserError."""
-    part = part_path(video)
     try:
-        part.touch()
-        part.unlink()
+        with tempfile.TemporaryFile(dir=str(video.parent)), suppress(FileNotFoundError):    # leaves nothing if killed
+            os.lstat(part_path(video))              # fails if the name is too long
     except OSError as error:
         raise UserError(f"{video} cannot be written: {error.strerror}. Use --no_video to skip it") from error
 
