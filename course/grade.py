@@ -1,161 +1,152 @@
 """Grade what students hand in: python -m course.grade SUBMISSION ...
 
 Each SUBMISSION is a student's repository: a folder, a zip file or a tar file. The contents of its gaps, the files it
-adds to lib, its feedback.md and submission.pdf are copied into a fresh handout, so today's tests and given code apply.
-A file that was changed outside its gaps is copied as a whole. Edits outside the gaps are listed. The code runs on this
-machine: for submissions from people you don't know, use a disposable machine or container.
+adds to lib, its feedback.md and submission.pdf are laid onto a fresh handout, so today's tests and given code apply; all
+other edits are listed. The code runs shut away in processes of its own, which Linux confines. The results of earlier
+runs in DIR are kept: a submission is graded again if it, the handout or the seed has changed. Without a SUBMISSION,
+scores.csv is made from the results in DIR.
 """
 import argparse
-import csv
 import io
 import os
-import shutil
+import signal
 import sys
 import tempfile
-from fractions import Fraction
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import count
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
-from course import handout
-from course.hand_in import collect
-from tests.scoring import edits
-from tests.scoring.handed_in import PDF_IS_THERE
+from course.grader import confine
+from course.grader.pool import Pool
+from course.grader.results import Result, from_json, load_all, one_line, save_table
 from tests.scoring.report import in_one_line
-from tests.scoring.score import Score, markdown, points, score
-from tests.scoring.tasks import TASKS
-
-ROOT = Path(__file__).resolve().parent.parent
-FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")        # the last four are full-width characters
-
-
-class Result(NamedTuple):
-    """A submission with its score, or the reason it has none."""
-    name: str
-    score: Optional[Score]
-    reason: str = ""
+from tests.scoring.score import Score
 
 
 def grade(path: Path, seed: Optional[int] = None) -> Score:
-    """Return the score of a submission, which is a folder or an archive.
+    """Return the score of one submission, which is a folder or an archive.
 
     Raises:
-        HandInError: it does not contain the exercise.
-        MarkerError, RuntimeError, OSError: as for `handout.write` and `tests.scoring.score.score`.
+        ValueError: it cannot be graded; the message is the reason.
+        RuntimeError, OSError: the grader does not start.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        fresh = Path(scratch).resolve() / "fresh"
-        folder, left_out = collect(path, Path(scratch).resolve() / "handed_in")
-        given = handout.write(ROOT, fresh)
-        theirs = edits.handed_out(folder)
-        for name in given:
-            today, mine = edits.read(fresh / name) or "", edits.read(folder / name)
-            if mine is not None and name.startswith("lib/") and edits.gap_lines(today):
-                filled = handout.fill(today, mine)
-                if filled is None or edits.compare(name, theirs.get(name, today), mine):
-                    shutil.copyfile(str(folder / name), str(fresh / name))
-                else:
-                    (fresh / name).write_bytes(filled.encode("utf-8", errors="replace"))
-        (fresh / "feedback.md").unlink()
-        new = {found.relative_to(folder).as_posix() for found in folder.glob("lib/**/*.py")} - set(given)
-        for name in sorted(new | {"feedback.md", "submission.pdf"}):
-            left_out += add(folder / name, fresh / name, name)
-        result = score(fresh, seed)
-        return result._replace(edits=find_edits(folder, fresh) + left_out,
-                               based_on=handout.base_edition(folder, result.edition))
+    with Pool() as pool, tempfile.TemporaryDirectory() as output:
+        pool.grade(path, "submission", Path(output), seed)
+        result = from_json(Path(output, "submission.json").read_text(encoding="utf-8"))
+    if not result.score:
+        raise ValueError(result.not_graded)
+    return result.score
 
 
-def add(path: Path, to: Path, name: str) -> List[str]:
-    """Copy a file if it exists; return a message if that is impossible."""
-    if path.is_file():
-        try:
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(path), str(to))
-        except OSError:                             # a folder has the name of a given file, or the reverse
-            return [in_one_line(f"{name} has the same name as a given file or folder")]
-    return []
+def names_of(paths: Sequence[Path], known: Dict[str, str]) -> List[str]:
+    """Return for each submission a unique name that can also be a file name.
 
-
-def find_edits(folder: Path, fresh: Path) -> List[str]:
-    """Return the edits outside the gaps, compared with the edition that the student received."""
-    today, theirs = edits.handed_out(fresh), edits.handed_out(folder)
-    other = theirs and theirs != today
-    older = [f"{edits.HANDED_OUT} is from an earlier handout, or has been changed"] if other else []
-    return older + edits.find_edits(folder, theirs or today)
-
-
-def rows(results: Sequence[Result]) -> List[List[str]]:
-    """Return a table with a header and a row for each submission."""
-    here = [number for number, task in enumerate(TASKS) if task.bonus or task.graded_by == "tests"]
-    header = ["submission"] + [TASKS[number].number for number in here]
-    lines = [header + ["sum", "submission.pdf", "edits", "edition", "not graded"]]
-    for name, result, reason in results:
-        earned = [Fraction(result.rows[number].earned or 0) if result else Fraction(0) for number in here]
-        cells = ["no", "0", ""]
-        if result:
-            has_pdf = any(PDF_IS_THERE in row.note for row in result.rows if row.earned is None)
-            cells = ["yes" if has_pdf else "no", str(len(result.edits)), result.based_on]
-        lines.append([name] + [points(number) for number in earned + [sum(earned, Fraction(0))]] + cells + [reason])
-    return lines
-
-
-def as_csv(lines: Sequence[Sequence[str]]) -> str:
-    """Return a table as CSV in which no cell contains a line break or looks like a formula to a spreadsheet."""
-    cells = [[in_one_line(cell) for cell in line] for line in lines]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(
-        [f"'{cell}" if cell.startswith(FORMULA) else cell for cell in line] for line in cells)
-    return text.getvalue()
-
-
-def names_of(paths: Sequence[Path]) -> List[str]:
-    """Return for each submission a unique name that can also be a file name."""
+    Args:
+        known: the absolute paths of submissions by their names in earlier runs; they keep these.
+    """
+    taken = {name.lower(): path for name, path in known.items()}
     names: List[str] = []
     for path in paths:
-        name = first = in_one_line(os.path.basename(os.path.abspath(str(path))))[:80].strip() or "submission"
+        where = os.path.abspath(str(path))
+        name = first = in_one_line(os.path.basename(where))[:80].strip() or "submission"
         for number in count(2):
-            if name.lower() not in [other.lower() for other in names]:
+            if taken.get(name.lower(), where) == where and name.lower() not in [other.lower() for other in names]:
                 break
             name = f"{first} ({number})"
         names.append(name)
     return names
 
 
+def check_output(output: Path) -> List[Result]:
+    """Return the results of earlier runs in a folder, which is created if needed. Raises ValueError."""
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is not a folder")
+    results = load_all(output)
+    if output.exists() and any(output.iterdir()) and not results and not (output / "scores.csv").exists():
+        raise ValueError(f"{output} is not empty, and holds no results of this command")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{output} cannot be created ({error.strerror})") from None
+    return results
+
+
+def grade_all(args: argparse.Namespace, earlier: Sequence[Result]) -> None:
+    """Grade the submissions, print a line for each, and keep scores.csv up to date."""
+    from tqdm import tqdm
+    names = names_of(args.submissions, {result.name: result.path for result in earlier})
+    fingerprints = {result.name: result.fingerprint for result in earlier if not args.again}
+    saved = time.monotonic()
+    with Pool(min(args.jobs, len(names)), not args.unconfined) as pool, ThreadPoolExecutor(args.jobs) as threads:
+        say_layers(pool.layers)
+        futures = {threads.submit(pool.grade, path, name, args.output, args.seed, fingerprints.get(name, "")): name
+                   for name, path in zip(names, args.submissions)}
+        try:
+            with tqdm(total=len(names), unit="submission", disable=not sys.stderr.isatty()) as bar:
+                for future in as_completed(futures):
+                    name = futures[future]
+                    result = from_json((args.output / f"{name}.json").read_text(encoding="utf-8"))
+                    bar.write(one_line(result) + ("" if future.result() else ", unchanged"), file=sys.stdout)
+                    sys.stdout.flush()
+                    bar.update()
+                    if time.monotonic() - saved > 5:
+                        save_table(args.output)
+                        saved = time.monotonic()
+        finally:
+            for future in futures:
+                future.cancel()
+            pool.close()                            # now, so that the threads end
+            save_table(args.output)
+
+
+def say_layers(layers: Dict[str, bool]) -> None:
+    """Say which layers hold."""
+    if layers:
+        active = ", ".join(layer for layer, holds in layers.items() if holds)
+        missing = ", ".join(layer for layer, holds in layers.items() if not holds)
+        print(f"students' code is confined by: {active or 'nothing'}" + (f" (not by: {missing})" if missing else ""),
+              file=sys.stderr, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m course.grade", description=(__doc__ or "").split("\n\n", 1)[-1])
-    parser.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSION",
+    parser.add_argument("submissions", nargs="*", type=Path, metavar="SUBMISSION",
                         help="a student's repository: a folder, a zip file or a tar file")
     parser.add_argument("--output", type=Path, default=Path("scores"), metavar="DIR",
-                        help="a new or empty folder for scores.csv and a score file for each submission "
+                        help="a folder for scores.csv, and for NAME.md and NAME.json of each submission "
                              "(default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
+                        help="grade N submissions at a time (default: the number of cores, %(default)s)")
     parser.add_argument("--seed", type=int, metavar="N", help="repeat the random inputs of an earlier run")
+    parser.add_argument("--again", action="store_true", help="grade again what has not changed")
+    parser.add_argument("--unconfined", action="store_true",
+                        help="run students' code with your own rights; on macOS and Windows there is no other way")
     args = parser.parse_args()
-    if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
-        parser.error(f"--output: {args.output} is not empty")
+    if args.jobs < 1:
+        parser.error("--jobs: must be at least 1")
+    if not args.unconfined and not confine.is_possible():
+        parser.error(f"this system cannot confine students' code (missing: {', '.join(confine.LAYERS)}); --unconfined "
+                     "runs it with your rights, or use Linux, in a container for example")
     try:
-        args.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(f"--output: {args.output} cannot be created ({error.strerror})")
+        earlier = check_output(args.output)
+    except ValueError as error:
+        parser.error(f"--output: {error}")
+    if not args.submissions and not earlier:
+        parser.error(f"name a SUBMISSION: {args.output} holds no results yet")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")    # characters that this terminal cannot show
-    results: List[Result] = []
-    for name, path in zip(names_of(args.submissions), args.submissions):
-        try:
-            graded = grade(path, args.seed)
-            results.append(Result(name, graded))
-            text = markdown(graded)
-        except Exception as error:                  # whatever this submission causes, the others are graded
-            results.append(Result(name, None, in_one_line(str(error)) or type(error).__name__))
-            text = f"# Score\n\nThis submission could not be graded: {results[-1].reason}\n"
-        (args.output / f"{name}.md").write_bytes(text.encode("utf-8", errors="replace"))
-        (args.output / "scores.csv").write_text(as_csv(rows(results)), encoding="utf-8")
-        header, *_, line = rows(results)
-        print(", ".join(f"{title} {cell}" for title, cell in zip(header, line) if cell), flush=True)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    if args.submissions:
+        grade_all(args, earlier)
+    results = save_table(args.output)
     not_graded = [result for result in results if not result.score]
     print(f"graded {len(results) - len(not_graded)} of {len(results)}; the scores are in {args.output}", flush=True)
     for result in not_graded:
-        print(f"grade: {result.name} could not be graded: {result.reason}", file=sys.stderr)
+        print(f"grade: {result.name} could not be graded: {result.not_graded}", file=sys.stderr)
     sys.exit(bool(not_graded))
 
 
@@ -164,6 +155,6 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit(130)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         print(f"grade: {error}", file=sys.stderr)
         sys.exit(1)

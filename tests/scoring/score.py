@@ -12,7 +12,7 @@ import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from tests.scoring import edits, handed_in, python38
 from tests.scoring.edition import CHANGELOG, Edition, read_edition
@@ -80,7 +80,7 @@ def run_tests(folder: Path, seed: int, tasks: Sequence[str] = ()) -> Results:
                 last = in_one_line(("\n".join(["no output", said] + broken[:1])).strip().splitlines()[-1])
                 raise RuntimeError(f"the tests could not be started: {last}. Was a file in tests/ changed?")
             if not ended:
-                busy = f"Your code was still running after {timeout} seconds{_place(said)}: an infinite loop?"
+                busy = f"Your code was still running after {timeout} seconds{place_in_lib(said)}: an infinite loop?"
                 results.update({test: (task, busy) for test, (task, words) in results.items() if words == NOT_ENDED})
                 timeout = SHORT_TIMEOUT
             before, left = len(left), [test for test, (_, words) in results.items() if words == NOT_RUN]
@@ -111,7 +111,7 @@ def _wait(process: subprocess.Popen, report: Path, timeout: float) -> bool:
     return True
 
 
-def _place(output: str) -> str:
+def place_in_lib(output: str) -> str:
     """Return where in lib the code was running, from the traceback of Python's faulthandler."""
     found = re.search(r'File "[^"]*[/\\](lib[/\\]\w+\.py)", line (\d+) in (\S+)', output)
     return f" in {found[3]}, {found[1]}, line {found[2]}" if found else ""
@@ -139,38 +139,42 @@ def row_of_bonus(task: Task, missing: List[str]) -> Row:
     return Row(task, Fraction(0 if missing else task.points), note, [("", words) for words in missing])
 
 
-def score(folder: Path = ROOT, seed: Optional[int] = None, tasks: Sequence[str] = ()) -> Score:
+def score(folder: Path = ROOT, seed: Optional[int] = None, tasks: Sequence[str] = (),
+          run: Callable[[Path, int, Sequence[str]], Results] = run_tests) -> Score:
     """Grade a folder with its own tests.
 
     Args:
         seed: repeats the random inputs of an earlier run.
         tasks: the numbers of the tasks to grade, which have tests; all tasks if empty.
+        run: runs the tests. It is the last thing that happens, as the code may change files.
 
     Raises:
         RuntimeError: as for `run_tests`.
         OSError: a file cannot be read or written.
     """
     seed = random.SystemRandom().randrange(10 ** 6) if seed is None else seed
-    results = run_tests(folder, seed, tasks)
     bonus = {"style": handed_in.style, "feedback": handed_in.feedback}
-    rows = []
-    for task in TASKS:
-        if tasks and task.number not in tasks:
-            continue
-        if task.bonus:
-            rows.append(row_of_bonus(task, bonus[task.number](folder)))
-        elif task.graded_by == "tests":
-            rows.append(row_of_tests(task, results))
-        else:
-            rows.append(Row(task, None, f"by {task.graded_by}; {handed_in.submission(folder)[1]}"))
+    missing = {task.number: bonus[task.number](folder) for task in TASKS if task.bonus and not tasks}
+    pdf = handed_in.submission(folder)[1]
     originals = edits.handed_out(folder)
     if originals:
         found = edits.find_edits(folder, originals)
     else:
         is_reference = (folder / "course").is_dir()
         found = [] if is_reference else [f"{edits.HANDED_OUT} is missing or damaged, so edits cannot be found"]
-    edition = read_edition(edits.read(folder / CHANGELOG))
-    return Score(rows, found, seed, python38.find_newer(folder), tasks, edition)
+    edition, newer = read_edition(edits.read(folder / CHANGELOG)), python38.find_newer(folder)
+    results = run(folder, seed, tasks)
+    rows = []
+    for task in TASKS:
+        if tasks and task.number not in tasks:
+            continue
+        if task.bonus:
+            rows.append(row_of_bonus(task, missing[task.number]))
+        elif task.graded_by == "tests":
+            rows.append(row_of_tests(task, results))
+        else:
+            rows.append(Row(task, None, f"by {task.graded_by}; {pdf}"))
+    return Score(rows, found, seed, newer, tasks, edition)
 
 
 def to_do(row: Row) -> bool:
