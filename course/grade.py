@@ -1,10 +1,10 @@
 """Grade what students hand in: python -m course.grade SUBMISSION ...
 
 Each SUBMISSION is a student's repository: a folder, a zip file or a tar file. The contents of its gaps, the files it
-adds to lib, its feedback.md and submission.pdf are laid onto a fresh handout, so today's tests and given code apply; all
-other edits are listed. The code runs shut away in processes of its own, which Linux confines. The results of earlier
-runs in DIR are kept: a submission is graded again if it, the handout or the seed has changed. Without a SUBMISSION,
-scores.csv is made from the results in DIR.
+adds to lib, its feedback.md and submission.pdf are copied into a fresh handout, so today's tests and given code apply.
+All other edits are listed. The code runs in processes that Linux confines. Results of earlier runs in DIR are kept: a
+submission is graded again if it, the handout or the seed has changed. Without a SUBMISSION, scores.csv is made from the
+results in DIR.
 """
 import argparse
 import io

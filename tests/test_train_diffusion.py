@@ -137,9 +137,9 @@ def run(call, points, batch_size, epochs=1, learning_rate=0.0):
     of the loss with respect to the prediction for each backward(), and the gradient that the optimizer used.
     """
     rng = np.random.default_rng(fresh())
-    baralphas = random_schedule(rng)
-    got = call(follow_train, points=points, baralphas=baralphas, weight=rng.normal(0, 0.5, (4, 2)).astype(np.float32),
-               batch_size=batch_size, epochs=epochs, learning_rate=learning_rate, seed=fresh())
+    baralphas, weight = random_schedule(rng), rng.normal(0, 0.5, (4, 2)).astype(np.float32)
+    got = call(follow_train, points=points, baralphas=baralphas, weight=weight, batch_size=batch_size, epochs=epochs,
+               learning_rate=learning_rate, seed=fresh())
     batches = [points[i:i + batch_size] for i in range(0, len(points), batch_size)] * epochs
     calls, steps = got["calls"], got["steps"]
     if not np.array_equal(got["points"], points):
@@ -171,6 +171,9 @@ def run(call, points, batch_size, epochs=1, learning_rate=0.0):
     notes = []
     for batch, one, step in zip(batches, calls, steps):
         check_given(batch, one, batch_size, baralphas)
+        assert_close(what="The weights when the model is called", got=one["weight"], expected=weight, rtol=0, atol=0,
+                     read=READ, hints=[When("something other than the optimizer changes the weights", True)])
+        weight = step["weight"]
         t, x = one["t"].astype(int), one["x"].astype(np.float64)
         baralpha, x_0 = baralphas.astype(np.float64)[t], batch.astype(np.float64)
         notes.append(SimpleNamespace(

@@ -36,15 +36,23 @@ SAMPLES = 20000     # enough to judge a distribution; every tolerance is at leas
 
 # The functions that touch lib
 
-def new_model(seed, scale=0.3):
-    """Return a VAE with weights so large that every activation shows, and its layers in the order of LAYERS."""
+def new_model(seed, scale=0.3, weights=()):
+    """Return a VAE with weights so large that every activation shows, and its layers in the order of LAYERS.
+
+    Args:
+        weights: pairs of weight and bias of these layers; random if not given.
+    """
     from lib.model_vae import VAE
     torch.manual_seed(seed)
     model = VAE(in_channels=C, in_height=H, in_width=W, hidden_size=HIDDEN, latent_size=L)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, scale)
-    return model, find_layers(model, VAE(**OTHER_SIZES))
+        layers = find_layers(model, VAE(**OTHER_SIZES))
+        for layer, (weight, bias) in zip(layers, weights):
+            layer.weight.copy_(torch.tensor(weight))
+            layer.bias.copy_(torch.tensor(bias))
+    return model, layers
 
 
 def find_layers(model, other):
@@ -83,26 +91,23 @@ def shapes_in_words(shapes):
     return ", ".join(f"{before} -> {after}" for before, after in shapes) or "none"
 
 
-def weights_of(layers):
-    return [[layer.weight, layer.bias] for layer in layers]
-
-
 def count_parameters(seed):
     from lib.model_vae import VAE
     new_model(seed)
     return sum(parameter.numel() for parameter in VAE().parameters())
 
 
-def encode(images, seed):
-    model, layers = new_model(seed)
-    return {"layers": weights_of(layers), "result": model.encode(torch.tensor(images)),
-            "again": model.encode(torch.tensor(images))}
+def encode(images, weights, seed):
+    """Return the results for the same images twice."""
+    model, _ = new_model(seed, weights=weights)
+    return [model.encode(torch.tensor(images)) for _ in range(2)]
 
 
-def decode(z, seed):
-    model, layers = new_model(seed)
+def decode(z, weights, seed):
+    """Return the images, and the first one as decoded alone."""
+    model, _ = new_model(seed, weights=weights)
     z = torch.tensor(z)
-    return {"layers": weights_of(layers), "images": model.decode(z), "one image": model.decode(z[:1])}
+    return model.decode(z), model.decode(z[:1])
 
 
 def reparameterize(mu, logvar, seed, training=True):
@@ -155,6 +160,13 @@ def random_images(number=B):
 
 def random_latents(number=B):
     return np.random.default_rng(fresh()).standard_normal((number, L), dtype=np.float32)
+
+
+def random_weights():
+    """Return weight and bias of each of the LAYERS."""
+    rng = np.random.default_rng(fresh())
+    return [[rng.normal(0, 0.3, shape).astype(np.float32) for shape in ((after, before), after)]
+            for before, after in LAYERS]
 
 
 def linear(layer, x):
@@ -261,11 +273,10 @@ def test_layers(call):
 @task("1.1")
 def test_encode(call):
     """The flattened image goes through a linear layer and a ReLU, and then through one layer each to mu and logvar."""
-    images = random_images()
-    got = call(encode, images=images, seed=fresh())
-    shapes = {"mu": (B, L), "logvar": (B, L)}
-    parts = unpack(got=got["result"], function="VAE.encode", shapes=shapes)
-    again = unpack(got=got["again"], function="VAE.encode", shapes=shapes)
+    images, weights = random_images(), random_weights()
+    results = call(encode, images=images, weights=weights, seed=fresh())
+    parts, again = (unpack(got=result, function="VAE.encode", shapes={"mu": (B, L), "logvar": (B, L)})
+                    for result in results)
     if np.isfinite([parts, again]).all() and not close(parts, again):
         fail(what="mu and logvar from VAE.encode, for the same images in two calls", expected="equal numbers",
              got="different numbers", read=READ_ENCODE,
@@ -275,7 +286,7 @@ def test_encode(call):
              got="the same numbers twice", read=READ_ENCODE,
              hints=[When("logvar equals mu, but each needs its own layer", True)])
     images = images.astype(np.float64)
-    hidden, first, second = got["layers"][:3]
+    hidden, first, second = weights[:3]
     ways = [(first, second), (second, first)]           # the test cannot know which of the two layers gives mu
     expected = [right_encoding(images, hidden, *way) for way in ways]
     nearest = min(expected, key=lambda way: np.abs(np.subtract(way, parts)).sum())
@@ -419,14 +430,14 @@ def test_reparameterize_gives_mu_in_evaluation_mode(call):
 @task("1.1")
 def test_decode(call):
     """z goes through a linear layer and a ReLU, then through one with a sigmoid, whose outputs are the pixels."""
-    z = random_latents()
-    got = call(decode, z=z, seed=fresh())
-    hidden, output = got["layers"][3:]
+    z, weights = random_latents(), random_weights()
+    images, one_image = call(decode, z=z, weights=weights, seed=fresh())
+    hidden, output = weights[3:]
     before = linear(hidden, z.astype(np.float64))
     logits = linear(output, relu(before))
     flat, shape = sigmoid(logits), (B, C, H, W)
     expected = flat.reshape(shape)
-    images, read = got["images"], "the docstring of VAE.decode and its gap"
+    read = "the docstring of VAE.decode and its gap"
     hints = [Gives(f"expected a ReLU in the decoder's hidden layer, but there is {name}",
                    sigmoid(linear(output, function(before))).reshape(shape)) for name, function in OTHER_ACTIVATIONS]
     hints += [Gives(f"expected a sigmoid on the output, but there is {name}", function(logits).reshape(shape))
@@ -444,7 +455,7 @@ def test_decode(call):
              same_numbers(images, flat)),
     ]
     assert_close(what="The images from VAE.decode", got=images, expected=expected, hints=hints, read=read)
-    assert_close(what="VAE.decode for a batch of one image", got=got["one image"], expected=expected[:1], read=read)
+    assert_close(what="VAE.decode for a batch of one image", got=one_image, expected=expected[:1], read=read)
 
 
 @task("1.1")

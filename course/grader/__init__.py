@@ -1,4 +1,4 @@
-"""The grader: students' code runs shut away in processes of its own, and a judge that never imports it gives the points.
+"""The grader: students' code runs in confined processes, and a judge that never imports it gives the points.
 
     grade.py (the command)     plans the work, and writes scores.csv; reads no submission itself
       server.py                has only imported PyTorch; forks a worker for each of --jobs

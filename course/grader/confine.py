@@ -33,9 +33,9 @@ FILES = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 TCP, SCOPES = (4, 3), (6, 3)                                    # since which version, and all bits
 RULESET_CREATE, RULESET_ADD, RULESET_RESTRICT = 444, 445, 446   # the same numbers on every machine
 
-# What seccomp refuses, with the numbers of x86_64 and aarch64 (0: not there). Processes, programs and signals; others'
-# memory; network; other kernel interfaces that go around Landlock; what Landlock leaves open: modes, owners and times of
-# files, memory that outlives the process.
+# What seccomp refuses, with the numbers of x86_64 and aarch64 (0: not there): processes, programs and signals; the
+# memory of others; network; interfaces that go around Landlock; and what Landlock leaves open, such as modes, owners
+# and times of files, and memory that outlives the process.
 REFUSED = {
     "fork": (57, 0), "vfork": (58, 0), "execve": (59, 221), "execveat": (322, 281), "kill": (62, 129),
     "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
@@ -209,22 +209,23 @@ def probe(folder: Path) -> Dict[str, bool]:
         os.chown(str(inside), user, user)
     parent = os.getpid()
 
-    def refused(attempt: Callable[[], Any]) -> bool:
-        try:
-            attempt()
-            return False
-        except OSError:
-            return True
+    def refused(*attempts: Callable[[], object]) -> bool:
+        for attempt in attempts:
+            try:
+                attempt()
+                return False
+            except OSError:
+                continue
+        return True
 
     def holds() -> Iterable[bool]:
         apply([], [], inside, user, seconds=10)
         yield user is not None and os.getuid() == user
         yield resource.getrlimit(resource.RLIMIT_FSIZE)[0] == FILE
         yield _libc().prctl(NO_NEW_PRIVS + 1, 0, 0, 0, 0) == 1      # PR_GET_NO_NEW_PRIVS
-        yield all(map(refused, (lambda: outside.read_bytes(), lambda: outside.write_text(""),
-                                lambda: os.listdir("/"), lambda: (folder / "new").touch()))) \
-            and not refused(lambda: (inside / "new").touch())
-        yield all(map(refused, (socket.socket, os.fork, lambda: os.kill(parent, 0), lambda: os.chmod(str(inside), 0o700))))
+        yield refused(outside.read_bytes, lambda: outside.write_text(""), lambda: os.listdir("/"),
+                      (folder / "new").touch) and not refused((inside / "new").touch)
+        yield refused(socket.socket, os.fork, lambda: os.kill(parent, 0), lambda: os.chmod(str(inside), 0o700))
 
     reader, writer = os.pipe()
     child = os.fork()

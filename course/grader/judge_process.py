@@ -81,7 +81,7 @@ def confined_call(submission: Path, caller: Caller, printed: Dict[str, str], fir
     def call(function: Callable, **inputs: Any) -> Any:
         seconds = min(left["call"], left["all"])
         if seconds <= 0:
-            raise Mistake(f"Your code has been running for {whole:.0f} seconds in the other tests: this one did not run.")
+            raise Mistake(f"This test did not run: your code has been running for {whole:.0f} seconds in other tests.")
         ended = caller.run(submission, function.__module__, function.__name__, inputs, seconds)
         left["all"] -= ended.seconds
         note_output(ended, printed)

@@ -20,7 +20,7 @@ class LaidOut(NamedTuple):
 
 
 def make_pristine(folder: Path) -> None:
-    """Write the handout without its images and pages. Raises MarkerError, RuntimeError and OSError as `handout.write`."""
+    """Write the handout without its images and pages. Raises the errors of `handout.write`."""
     handout.write(ROOT, folder)
     for name in ("dataset_flowers_64px", "docs"):
         shutil.rmtree(str(folder / name), ignore_errors=True)

@@ -5,11 +5,11 @@ The server starts as `python -I` with an empty environment, imports PyTorch once
 import ast
 import contextlib
 import faulthandler
+import gc
 import importlib
 import json
 import linecache
 import os
-import resource
 import select
 import shutil
 import signal
@@ -17,10 +17,10 @@ import socket
 import subprocess
 import sys
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from course.grader import confine
 from course.grader.values import LARGEST, pack, unpack
@@ -42,12 +42,14 @@ def serve(numbers: Sequence[int], folder: str) -> None:
         numbers: the sockets' file descriptors. Which layers hold is written to the first one, as a line of JSON.
         folder: for scratch; exists.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)       # the command ends its workers by closing their sockets
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)      # the command ends its workers by closing their sockets
     for name in PRELOADED:
         importlib.import_module(name)
     for path in sorted((ROOT / "tests").glob("test_*.py")):
         calling_part(f"tests.{path.stem}")
+    gc.collect()
+    gc.freeze()                                     # collecting garbage would copy the pages that the forks share
     confine.guard()
     sockets = [socket.socket(fileno=number) for number in numbers]
     place = Path(folder, "probe")
@@ -85,7 +87,8 @@ def work(command: socket.socket, folder: Path, number: int) -> None:
                 judge_submission(command, folder, number)
             finally:
                 os._exit(1)
-        status = wait(judge, WHOLE_TIMEOUT, lambda: has_ended(command))
+        status, _ = wait(judge, {"time": partial(has_passed, time.monotonic() + WHOLE_TIMEOUT),
+                                 "command": partial(has_ended, command)})
         end_children()
         remove(folder)
         if has_ended(command):
@@ -99,17 +102,22 @@ def has_ended(command: socket.socket) -> bool:
     return bool(readable) and not command.recv(1, socket.MSG_PEEK)
 
 
-def wait(child: int, seconds: float, has_to_end: Any) -> Optional[int]:
-    """Wait for a child process; return its status, or None if it was killed after some seconds or on demand."""
-    until, pause = time.monotonic() + seconds, 0.0005
+def wait(child: int, reasons: Dict[str, Callable[[], bool]]) -> Tuple[Optional[int], str]:
+    """Wait for a child process; kill it as soon as there is a reason.
+
+    Returns:
+        Its status and "", or None and the reason.
+    """
+    pause = 0.0005
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            return status
-        if time.monotonic() > until or has_to_end():
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return None
+            return status, ""
+        for reason, holds in reasons.items():
+            if holds():
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return None, reason
         time.sleep(pause)
         pause = min(2 * pause, 0.02)
 
@@ -231,22 +239,16 @@ def answer_calls(judge: socket.socket, folder: Path, user: Optional[int]) -> Non
                 os._exit(1)
         for number in files:
             os.close(number)
-        until = time.monotonic() + request["seconds"]
-        problem: List[str] = []
-
-        def has_to_end() -> bool:
-            if time.monotonic() > until:
-                problem.append("time")
-            elif is_too_large(folder / SCRATCH):
-                problem.append("disk")
-            elif has_ended(judge):
-                problem.append("judge")
-            return bool(problem)
-
-        wait(child, request["seconds"] + 1, has_to_end)
+        problem = wait(child, {
+            "time": partial(has_passed, time.monotonic() + request["seconds"]),
+            "disk": partial(is_too_large, folder / SCRATCH), "judge": partial(has_ended, judge)})[1]
         end_children()
-        stream.write(json.dumps({"problem": (problem + [""])[0]}).encode() + b"\n")
+        stream.write(json.dumps({"problem": problem}).encode() + b"\n")
         stream.flush()
+
+
+def has_passed(until: float) -> bool:
+    return time.monotonic() > until
 
 
 def is_too_large(folder: Path) -> bool:
@@ -274,7 +276,10 @@ def answer_one_call(request: Dict[str, Any], scratch: Path, user: Optional[int],
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number > 3:
+            with contextlib.suppress(OSError):      # the one of the list itself
+                os.close(number)
     os.environ.clear()
     os.environ.update({"HOME": str(scratch), "TMPDIR": str(scratch), "MPLBACKEND": "Agg", "PATH": os.defpath,
                        "LANG": "C.UTF-8"})

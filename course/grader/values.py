@@ -61,10 +61,11 @@ def _build(tree: Any, numbers: memoryview) -> Any:
         return {_build(key, numbers): _build(item, numbers) for key, item in content}
     if kind != "array":
         raise ValueError("the header is malformed")
-    return _array(*content, numbers)
+    return _array(content, numbers)
 
 
-def _array(name: str, shape: Sequence[int], start: int, numbers: memoryview) -> np.ndarray:
+def _array(content: Sequence[Any], numbers: memoryview) -> np.ndarray:
+    name, shape, start = content
     dtype = np.dtype(str(name))
     if dtype.kind not in KINDS or not all(type(number) is int and number >= 0 for number in [start, *shape]):
         raise ValueError("an array is malformed")
