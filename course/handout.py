@@ -218,7 +218,7 @@ def update(root: Union[str, Path], folder: Union[str, Path]) -> List[str]:
         MarkerError, RuntimeError, OSError: as for `write`.
     """
     folder = Path(folder)
-    originals, sums = handed_out(folder), _sums(folder)
+    originals, sums = handed_out(folder), checksums(folder)
     if not originals or not sums:
         raise FolderError(f"{folder} contains no handout (no readable {HANDED_OUT} in it)")
     contents = build(root)
@@ -269,7 +269,7 @@ def base_edition(folder: Path, today: Optional[Edition]) -> str:
     recorded = read_edition(_read_record(folder, CHANGELOG))
     if recorded:
         return str(recorded.number)
-    return f"before {today.number}" if today and _sums(folder) else ""
+    return f"before {today.number}" if today and checksums(folder) else ""
 
 
 def _from_to(base: str, today: Optional[Edition]) -> str:
@@ -289,7 +289,7 @@ def _read_record(folder: Path, name: str) -> str:
         return ""
 
 
-def _sums(folder: Path) -> Dict[str, str]:
+def checksums(folder: Path) -> Dict[str, str]:
     """Return the checksum of each file as it was handed out; empty if they cannot be read."""
     lines = (line.partition("  ") for line in _read_record(folder, SUMS).splitlines())
     return {name: checksum for checksum, _, name in lines}

@@ -6,5 +6,3 @@ apt-get update
 apt-get install -y git python3 python3-venv
 python3 -m venv ../env
 ../env/bin/python -m pip install --extra-index-url https://download.pytorch.org/whl/cpu -r requirements.txt
-git init --quiet  # the handout is made from the files that git tracks
-git add --all -- ':!/setup.sh' ':!/run_autograder'

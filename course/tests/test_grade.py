@@ -156,7 +156,8 @@ def test_missing_files(team):
 
 @pytest.mark.parametrize("arguments, words", [
     ([], "SUBMISSION"),
-    (["{team}", "--output", "{team}"], "is not empty"), (["{team}", "--output", "{team}/setup.cfg"], "is not empty"),
+    (["{team}", "--output", "{team}"], "is not empty"), (["{team}", "--output", "{team}/setup.cfg"], "is not a folder"),
+    (["{team}", "--jobs", "0"], "--jobs"),
     (["{team}", "--output", "{team}/setup.cfg/scores"], "cannot be created")])
 def test_bad_commands(team, tmp_path, arguments, words):
     names = {"team": str(team), "nowhere": str(tmp_path / "nowhere")}
@@ -257,8 +258,8 @@ def autograder(tmp_path_factory):
     copy_project(project)
     commit(project)
     command, = [line for line in (ROOT / "course" / "running.md").read_text(encoding="utf-8").splitlines()
-                if line.startswith("git archive")]
-    subprocess.check_call(command, shell=True, cwd=str(project))
+                if "course.gradescope.build" in line]
+    subprocess.check_call([sys.executable] + command.split()[1:], cwd=str(project))
     shutil.unpack_archive(str(project / "autograder.zip"), str(folder / "source"))
     shutil.copy(str(folder / "source" / "run_autograder"), str(folder))
     for name in ("source/setup.sh", "run_autograder"):
@@ -273,6 +274,18 @@ def autograder(tmp_path_factory):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout.decode()
     return folder
+
+
+def test_the_archive_holds_nothing_that_solves_a_task(autograder):
+    """Students' code runs beside it."""
+    files = contents(autograder / "source")
+    assert "course/grader/server.py" in files and "tests/handout.zip" in files
+    assert not [name for name in files if name.startswith(("course/answers", "course/bank", "course/tests", ".git"))]
+    gaps = [gap for gap in handout.find_gaps(ROOT)]
+    for name, data in files.items():
+        text = data.decode("utf-8", errors="replace") if name.endswith((".py", ".md")) else ""
+        assert "BEGIN SOLUTION" not in text or name in ("course/gaps.py", "course/handout.py"), name
+        assert not [gap.name for gap in gaps if gap.region in text]
 
 
 def run_autograder(autograder, submission):
