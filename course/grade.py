@@ -40,6 +40,11 @@ def grade(path: Path, seed: Optional[int] = None) -> Score:
     return result.score
 
 
+def shortened(name: str) -> str:
+    """Return the start of a name: file systems allow 255 bytes."""
+    return name[:80].encode("utf-8", errors="replace")[:200].decode("utf-8", errors="ignore").strip()
+
+
 def names_of(paths: Sequence[Path], known: Dict[str, str]) -> List[str]:
     """Return for each submission a unique name that can also be a file name.
 
@@ -50,7 +55,7 @@ def names_of(paths: Sequence[Path], known: Dict[str, str]) -> List[str]:
     names: List[str] = []
     for path in paths:
         where = os.path.abspath(str(path))
-        name = first = in_one_line(os.path.basename(where))[:80].strip() or "submission"
+        name = first = shortened(in_one_line(os.path.basename(where))) or "submission"
         for number in count(2):
             if taken.get(name.lower(), where) == where and name.lower() not in [other.lower() for other in names]:
                 break
@@ -107,7 +112,7 @@ def say_layers(layers: Dict[str, bool]) -> None:
         active = ", ".join(layer for layer, holds in layers.items() if holds)
         missing = ", ".join(layer for layer, holds in layers.items() if not holds)
         print(f"students' code is confined by: {active or 'nothing'}" + (f" (not by: {missing})" if missing else ""),
-              file=sys.stderr, flush=True)
+              flush=True)
 
 
 def main() -> None:

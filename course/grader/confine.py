@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tupl
 if sys.platform == "linux":
     import resource
 
-MEMORY = 2 * 2 ** 30            # bytes of address space, in addition to what PyTorch has taken
+MEMORY = 2 ** 30                # bytes of address space, in addition to what PyTorch has taken
 FILE = 64 * 2 ** 20             # bytes of one file
 OPEN_FILES, PROCESSES = 256, 64
 FIRST_USER = 200000             # as root: users that nobody else is
@@ -98,7 +98,7 @@ def another_user(number: int) -> Optional[int]:
 def _interpreter() -> List[Path]:
     """Return the folders from which Python and its packages are read."""
     places = [Path(prefix, name) for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
-              for name in ("lib", "lib64")] + [Path(path) for path in sys.path if "site-packages" in path]
+              for name in ("lib", "lib64")] + [Path(path) for path in sys.path if "-packages" in path]
     return sorted({place.resolve() for place in places if place.is_dir()})
 
 

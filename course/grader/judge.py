@@ -1,5 +1,6 @@
 """Judging one submission: what is wanted of it is laid out and its score is computed."""
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence
 
@@ -40,6 +41,8 @@ def fingerprint_of(folders: Sequence[Path], seed: Optional[int]) -> str:
     digest = hashlib.sha256(repr(seed).encode())
     for folder in folders:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            data = path.read_bytes()
-            digest.update(f"{path.relative_to(folder).as_posix()!r} {len(data)}\n".encode(errors="replace") + data)
+            digest.update(f"{path.relative_to(folder).as_posix()!r} {path.stat().st_size}\n".encode(errors="replace"))
+            with open(str(path), "rb") as file:
+                for block in iter(partial(file.read, 2 ** 20), b""):
+                    digest.update(block)
     return digest.hexdigest()

@@ -1,4 +1,5 @@
 """Starting the server, and handing submissions to its workers."""
+import contextlib
 import json
 import os
 import queue
@@ -13,7 +14,7 @@ from typing import Any, Dict, List, Optional
 
 from course.grader.judge import judge
 from course.grader.layout import make_pristine
-from course.grader.results import UNCHANGED, Result, not_possible, save
+from course.grader.results import UNCHANGED, not_possible, save
 from tests.scoring.report import in_one_line
 from tests.scoring.score import SHORT_TIMEOUT, TIMEOUT, run_tests
 
@@ -38,6 +39,7 @@ class Pool:
 
     def __init__(self, jobs: int = 1, confined: bool = True) -> None:
         self.layers: Dict[str, bool] = {}           # whether each holds
+        self.is_closed = False
         self.limits = TIMEOUT, SHORT_TIMEOUT, ALL_CALLS
         self.folder = Path(tempfile.mkdtemp(prefix="course-grade-")).resolve()
         self.server: Optional[subprocess.Popen] = None
@@ -93,22 +95,23 @@ class Pool:
         try:
             if worker is None:
                 return grade_unconfined(request, output)
-            worker.sendall(json.dumps(request).encode() + b"\n")
-            answer = read_line(worker)
-            if not answer:
-                raise InterruptedError("the grading was stopped")
-            status = json.loads(answer)["status"]
+            status = ask(worker, request)
         finally:
             self.workers.put(worker)
         if status in (0, UNCHANGED << 8):
             return status == 0
-        reason = "it took too long" if status is None else f"the judge has ended with status {status}"
-        save(output, Result(name, request["path"], None, reason))
+        if self.is_closed:
+            raise InterruptedError("the grading was stopped")
+        save(output, not_possible(request, RuntimeError(
+            "grading it took too long" if status is None else f"the judge ended with status {status}")))
         return True
 
     def close(self) -> None:
         """End all processes and remove the scratch folder."""
+        self.is_closed = True
         for mine in self.sockets:
+            with contextlib.suppress(OSError):
+                mine.shutdown(socket.SHUT_RDWR)     # ends a thread's wait for an answer
             mine.close()
         if self.server:
             try:
@@ -123,6 +126,16 @@ class Pool:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def ask(worker: socket.socket, request: Dict[str, Any]) -> Optional[int]:
+    """Return the status with which a worker's judge ends, None if it took too long, -1 if the worker does not answer."""
+    try:
+        worker.sendall(json.dumps(request).encode() + b"\n")
+    except OSError:
+        return -1
+    answer = read_line(worker)
+    return json.loads(answer)["status"] if answer else -1
 
 
 def read_line(stream: socket.socket) -> bytes:

@@ -14,6 +14,7 @@ COMMANDS = {
     "benchmarks vae": (["--small", "--data_dir", "data"], "others"),
     "benchmarks diffusion": (["--small"], "memory with 1000 steps"),
     "benchmarks gan": (["--small"], "product of matrices"),
+    "benchmarks grade": (["--small"], "all grades are right"),
     "course.reference": (["--small", "--data_dir", "data"], "mean training image"),
     "course.reference_diffusion": (["--small"], "off the data"),
     "course.reference_gan": (["--small"], "noise floor"),
@@ -25,7 +26,8 @@ COMMANDS = {
     "course.bank.unlisted": (["--number", "12"], "12 unlisted mistakes"),
 }
 # The other commands, and who runs them.
-ELSEWHERE = {"course.grade": "test_grade.py", "course.handout": "test_handout.py"}
+ELSEWHERE = {"course.grade": "test_grade.py", "course.handout": "test_handout.py",
+             "course.gradescope.build": "test_grade.py"}
 FIGURES = {
     "course.reference": ["vae_latent_space", "vae_prior_samples", "vae_loss_curves", "vae_reconstructions",
                          "kl_comparison"],

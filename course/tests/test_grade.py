@@ -78,7 +78,8 @@ def test_the_command(team, tmp_path):
     assert "run_vae_training.py is missing" in texts[0]
     assert "the KL term lacks the 1 in its sum" in texts[1]
     lines = done.stdout.splitlines()
-    assert len(lines) == 3 and lines[0].startswith("submission team 1, 1.1 4, 1.2 2, ")
+    assert len(lines) == 4 and lines[0].startswith("students' code is confined by: ")
+    assert {line.split(",")[0] for line in lines[1:3]} == {"submission team 1", "submission team 2"}
 
 
 def test_tests_and_given_code_of_theirs_do_not_count(team):
@@ -203,7 +204,7 @@ def test_every_argument_has_a_row_and_a_file(tmp_path):
     assert len({name.lower() for name in names}) == len(names) and "team (2)" in names and "'=1+1" in names
     assert len(list((tmp_path / "scores").glob("*.md"))) == len(arguments)
     lines = (done.stdout + done.stderr).decode("ascii").splitlines()
-    assert len(lines) == 2 * len(arguments) + 1 and not [line for line in lines if re.search("[\x00-\x1f\x7f]", line)]
+    assert len(lines) == 2 * len(arguments) + 2 and not [line for line in lines if re.search("[\x00-\x1f\x7f]", line)]
     assert sum(line.startswith("grade: ") for line in lines) == len(arguments)
 
 

@@ -194,7 +194,8 @@ def test_results_survive_their_file(tmp_path):
     """A result that is written and read again is the same; another file is no result."""
     from tests.scoring.edition import Edition
     from tests.scoring.score import Row, Score
-    rows = [Row(task, None if task.graded_by == "a person" else Fraction(task.points, 2), "note", [("test", "wörds\n x")])
+    failures = [("test", "wörds\n x")]
+    rows = [Row(task, None if task.graded_by == "a person" else Fraction(task.points, 2), "note", failures)
             for task in TASKS]
     score = Score(rows, ["an edit"], 7, ["newer"], (), Edition(3, "2026-11-28"), "2")
     for result in (results.Result("täam", "/a/b", score, "", "f", "2026-12-01T00:00:00+01:00", [["t", "said"]]),
