@@ -11,8 +11,19 @@ import pytest
 from course import hand_in
 from course.tests.support import commit, contents
 
+
+def zip_bytes(files):
+    """Return a zip file as course.hand_in writes tests/handout.zip again: without compression, dated 1980."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, data in files.items():
+            file.writestr(zipfile.ZipInfo(name), data)
+    return buffer.getvalue()
+
+
 FILES = {"lib/model_vae.py": b"mine\n", "lib/more/own.py": b"own\n", "feedback.md": b"good\n", "README.md": b"no\n",
-         "submission.pdf": b"%PDF-1.7", "tests/handout.zip": b"PK", "data/MNIST/raw/x": b"no", ".git/config": b"no",
+         "submission.pdf": b"%PDF-1.7", "tests/handout.zip": zip_bytes({"lib/model_vae.py": b"theirs\n"}),
+         "data/MNIST/raw/x": b"no", ".git/config": b"no",
          ".venv/lib/python3.11/site-packages/torch/a.py": b"no", "setup.cfg": b"", ".github/workflows/tests.yml": b"",
          ".DS_Store": b"no", "lib/._model_vae.py": b"no", "lib/__pycache__/x.py": b"no"}
 COPIED = {name: data for name, data in FILES.items() if data != b"no" and data != b"no\n"}
@@ -119,7 +130,7 @@ def test_a_folder_of_links_is_no_exercise(tmp_path):
     write(tmp_path / "solution")
     (tmp_path / "team").mkdir()
     (tmp_path / "team" / "lib").symlink_to(tmp_path / "solution" / "lib")
-    with pytest.raises(hand_in.HandInError, match="no lib folder; lib is a link"):
+    with pytest.raises(hand_in.HandInError, match="no lib folder with Python files; lib is a link"):
         hand_in.collect(tmp_path / "team", tmp_path / "scratch")
 
 
@@ -209,8 +220,8 @@ def file_of(data):
 
 REFUSED = {
     "nothing": (lambda path: path, "no such file"),
-    "a broken link": (lambda path: path.symlink_to("nowhere") or path, "a broken link"),
-    "a link to itself": (lambda path: path.symlink_to(path.name) or path, "cannot be read"),
+    "a broken link": (lambda path: path.symlink_to("nowhere") or path, "a link: grade the folder itself"),
+    "a link to itself": (lambda path: path.symlink_to(path.name) or path, "a link: grade the folder itself"),
     "a pipe": (pipe, "neither a folder nor a file"),
     "an empty folder": (lambda path: path.mkdir() or path, "an empty folder"),
     "an empty file": (file_of(b""), "an empty file"),
@@ -225,13 +236,13 @@ REFUSED = {
     "two exercises": (lambda path: write(write(path, prefix="a/"), prefix="b/"), "contains 2 exercises: a, b"),
     "half a zip": (lambda path: file_of(zip_of(path).read_bytes()[:200])(path), "a damaged archive"),
     "half a tar.gz": (lambda path: file_of(tar_of(path).read_bytes()[:60])(path), "a"),
-    "an encrypted zip": (encrypted, "lib/model_vae.py cannot be read (.*password"),
+    "an encrypted zip": (encrypted, "an encrypted archive"),
     "7-Zip": (file_of(b"7z\xbc\xaf\x27\x1c" + bytes(100)), "7-Zip"),
     "RAR": (file_of(b"Rar!\x1a\x07\x00" + bytes(100)), "RAR"),
     "a zip bomb": (bomb, "more than 300 MB"),
     "a bomb of zips": (bomb_in_bomb, "more than 300 MB"),
     "too many files": (lambda path: zip_of(path, {f"lib/{number}.py": b"" for number in range(20001)}), "20000 files"),
-    "a tar with a name of 100 MB": (long_name, "a damaged archive"),
+    "a tar with a name of 100 MB": (long_name, "too long names"),
 }
 
 
@@ -239,7 +250,7 @@ REFUSED = {
 def test_the_reason_is_given_if_grading_is_impossible(tmp_path, kind):
     make, words = REFUSED[kind]
     submission = make(tmp_path / "team")
-    with pytest.raises(hand_in.HandInError, match=words.replace("(.*", r"\(.*")) as caught:
+    with pytest.raises(hand_in.HandInError, match=words) as caught:
         hand_in.collect(submission, tmp_path / "scratch")
     assert "\n" not in str(caught.value)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 700 * hand_in.MB
