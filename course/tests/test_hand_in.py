@@ -1,15 +1,20 @@
 """Every kind of folder and archive is read safely, or refused with a reason."""
+import ast
 import io
+import json
 import os
+import resource
+import socket
 import stat
 import subprocess
+import sys
 import tarfile
 import zipfile
 
 import pytest
 
-from course import hand_in
-from course.tests.support import commit, contents
+from course import archives, grade, hand_in, handout
+from course.tests.support import ROOT, commit, contents
 
 
 def zip_bytes(files):
@@ -58,12 +63,18 @@ def macos(path):
     return zip_of(path, {**{f"team/{name}": data for name, data in FILES.items()}, ".DS_Store": b"x", **resources})
 
 
-def nested(path, wrap):
-    inner = io.BytesIO()
-    with zipfile.ZipFile(inner, "w") as file:
-        for name, data in FILES.items():
-            file.writestr(f"team-main/{name}", data)
-    return wrap(path, {"Ünit 1/team.zip": inner.getvalue(), "notes.txt": b""})
+def nested(path, wrap, *prefixes):
+    inner = zip_bytes({f"team-main/{name}": data for name, data in FILES.items()})
+    archives = {f"{prefix}team.zip": inner for prefix in prefixes or ["Ünit 1/"]}
+    return wrap(path, {**archives, "notes.txt": b""})
+
+
+def old_names(path, prefix, encoding):
+    """Write a zip file whose names are not UTF-8, as Windows and old programs do."""
+    placeholder = "x" * len(prefix.encode(encoding))
+    data = zip_bytes({placeholder[:-1] + "/" + name: data for name, data in FILES.items()})
+    path.write_bytes(data.replace(placeholder[:-1].encode() + b"/", prefix.encode(encoding)))
+    return path
 
 
 def git_checkout(path):
@@ -89,6 +100,11 @@ GRADABLE = {
     "a tar": lambda path: tar_of(path, prefix="team/", mode="w"),
     "a tar.xz": lambda path: tar_of(path, mode="w:xz"),
     "a tar.bz2": lambda path: tar_of(path, mode="w:bz2"),
+    "a zip of macOS with umlauts": lambda path: zip_of(path, prefix="Gruppe Mu\u0308ller 1/"),
+    "Moodle's zip of one team": lambda path: nested(path, zip_of, "Übung 3 – Größe_12_assignsubmission_file_/"),
+    "names in cp437": lambda path: old_names(path, "\u00dcbung/", "cp437"),
+    "names in Latin-1": lambda path: old_names(path, "\u00dcbung/", "latin-1"),
+    "a backup in the folder": lambda path: write(write(path), {"lib/x.py": b"no"}, prefix=".backup/"),
 }
 
 
@@ -101,7 +117,53 @@ def test_what_can_be_graded(tmp_path, kind, name):
     assert contents(folder) == COPIED
 
 
-def test_files_that_are_left_out_are_reported(tmp_path):
+@pytest.mark.parametrize("kind", ["zip", "folders", "mixed", "deeper"])
+def test_several_teams_in_one_submission(tmp_path, kind):
+    """One of them is never graded in place of all."""
+    path = tmp_path / "all"
+    if kind == "zip":
+        nested(path, zip_of, *(f"Team {number}_{number}_assignsubmission_file_/" for number in range(1, 6)))
+    elif kind == "folders":
+        for number in range(1, 6):
+            write(path, prefix=f"Team {number}/")
+    else:
+        nested(path, write, *(f"Team {number}/{'more/' * (kind == 'deeper')}" for number in range(2, 6)))
+        write(path, prefix="Team 1/")
+    with pytest.raises(hand_in.HandInError) as caught:
+        hand_in.collect(path, tmp_path / "scratch")
+    assert str(caught.value).startswith("contains 5 exercises: Team 1"), caught.value
+    assert str(caught.value).endswith(", ...; unpack it first and grade each one") and "Team 2" in str(caught.value)
+
+
+def test_a_link_to_another_folder_is_refused(tmp_path):
+    write(tmp_path / "solution")
+    zip_of(tmp_path / "solution.zip")
+    for name in ("solution", "solution.zip"):
+        (tmp_path / "team").symlink_to(tmp_path / name)
+        with pytest.raises(hand_in.HandInError, match="^a link: grade the folder itself$"):
+            hand_in.collect(tmp_path / "team", tmp_path / "scratch")
+        (tmp_path / "team").unlink()
+
+
+def test_all_links_are_reported(tmp_path):
+    """Those that replace a folder too, wherever they are; if there are many, with their number."""
+    write(tmp_path / "solution")
+    team = write(tmp_path / "team")
+    for name in ("src", "docs/more", "lib/again", "nowhere", "runtests.sh"):
+        (team / name).parent.mkdir(exist_ok=True)
+        (team / name).symlink_to(tmp_path / ("nothing" if name == "nowhere" else "solution"))
+    (team / "data.txt").symlink_to(team / "README.md")
+    folder, left_out = hand_in.collect(team, tmp_path / "scratch")
+    assert sorted(left_out) == [f"{name} is a link" for name in ("docs/more", "lib/again", "nowhere", "runtests.sh",
+                                                                 "src")]
+    assert contents(folder) == COPIED
+    for number in range(1000):
+        (team / "lib" / f"{number:04}.py").symlink_to("/etc/passwd")
+    _, left_out = hand_in.collect(team, tmp_path / "scratch2")
+    assert len(left_out) == 21 and left_out[-1] == "and 985 more links"
+
+
+def test_files_that_are_left_out_are_reported(tmp_path, monkeypatch):
     """Links, pipes and files that are too large, in a folder. No file of the teacher's is read."""
     (tmp_path / "secret.py").write_text("secret")
     (tmp_path / "solutions" / "lib").mkdir(parents=True)
@@ -111,6 +173,9 @@ def test_files_that_are_left_out_are_reported(tmp_path):
     (team / "lib" / "broken.py").symlink_to(tmp_path / "nothing")
     (team / "tests" / "lib").symlink_to(tmp_path / "solutions" / "lib")
     os.mkfifo(str(team / "lib" / "pipe.py"))
+    with socket.socket(socket.AF_UNIX) as server:
+        monkeypatch.chdir(team / "lib")             # the length of an address is limited
+        server.bind("socket.py")
     (team / "feedback.md").unlink()
     os.mkfifo(str(team / "feedback.md"))
     (team / "submission.pdf").unlink()
@@ -121,7 +186,7 @@ def test_files_that_are_left_out_are_reported(tmp_path):
     assert sorted(left_out) == [
         "feedback.md is not a regular file", "lib/broken.py is a link",
         "lib/large.py cannot be read (larger than 1 MB)", "lib/line end.py is a link", "lib/linked.py is a link",
-        "lib/pipe.py is not a regular file", "tests/lib is a link"]
+        "lib/pipe.py is not a regular file", "lib/socket.py is not a regular file", "tests/lib is a link"]
     left = set(COPIED) - {"feedback.md", "submission.pdf"}
     assert contents(folder) == {name: COPIED[name] for name in left}
 
@@ -160,19 +225,21 @@ def test_nothing_leads_out_of_an_archive(tmp_path, pack, name):
 
 
 def test_links_in_archives(tmp_path):
-    link = zipfile.ZipInfo("lib/link.py")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(str(zip_of(tmp_path / "team.zip")), "a") as file:
-        file.writestr(link, "/etc/passwd")
+        for name in ("lib/link.py", "docs", ".git/hooks"):
+            link = zipfile.ZipInfo(name)
+            link.external_attr = (stat.S_IFLNK | 0o777) << 16
+            file.writestr(link, "/etc/passwd")
     with tarfile.open(str(tar_of(tmp_path / "team.tar", mode="w")), "a") as file:
-        for name, kind in (("lib/link.py", tarfile.SYMTYPE), ("lib/hard.py", tarfile.LNKTYPE),
+        for name, kind in (("lib/link.py", tarfile.SYMTYPE), ("docs", tarfile.SYMTYPE), ("lib/hard.py", tarfile.LNKTYPE),
                            ("lib/pipe.py", tarfile.FIFOTYPE)):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/passwd"
             file.addfile(info)
-    assert hand_in.collect(tmp_path / "team.zip", tmp_path / "scratch")[1] == ["lib/link.py is a link"]
+    assert hand_in.collect(tmp_path / "team.zip", tmp_path / "scratch")[1] == ["lib/link.py is a link", "docs is a link"]
     folder, left_out = hand_in.collect(tmp_path / "team.tar", tmp_path / "scratch2")
-    assert left_out == ["lib/link.py is a link", "lib/hard.py is a link", "lib/pipe.py is not a regular file"]
+    assert left_out == ["lib/link.py is a link", "docs is a link", "lib/hard.py is a link",
+                        "lib/pipe.py is not a regular file"]
     assert contents(folder) == COPIED
 
 
@@ -275,3 +342,287 @@ def test_files_and_folders_with_the_same_name(tmp_path):
     submission = zip_of(tmp_path / "team.zip", {**FILES, "lib/model_vae.py/x.py": b"", "feedback.md/y.py": b""})
     folder, left_out = hand_in.collect(submission, tmp_path / "scratch")
     assert contents(folder) == COPIED and len(left_out) == 2
+
+
+# Hostile submissions: each in a process of its own that may use 30 s and 1 GB
+
+COLLECT = """
+import json, sys
+from pathlib import Path
+from course import hand_in
+try:
+    print(json.dumps([str(part) for part in hand_in.collect(Path(sys.argv[1]), Path(sys.argv[2]))[1]]))
+except hand_in.HandInError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def collect_in_a_process(submission, scratch):
+    """Return the reason why a submission cannot be graded, or the messages about it."""
+    done = subprocess.run([sys.executable, "-c", COLLECT, str(submission), str(scratch)], cwd=str(ROOT), timeout=30,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=lambda: resource.setrlimit(
+                              resource.RLIMIT_AS, (2 ** 30, 2 ** 30)))
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout.decode())
+
+
+def many_files(path, count, ending):
+    write(path)
+    for number in range(count):
+        (path / f"{number}{ending}").touch()
+    return path
+
+
+def deep_folder(path, name, depth):
+    """Write a folder whose path may be longer than the system allows."""
+    write(path)
+    here = os.getcwd()
+    try:
+        os.chdir(str(path))
+        for _ in range(depth):
+            os.mkdir(name)
+            os.chdir(name)
+        with open("x.py", "w"):
+            pass
+    finally:
+        os.chdir(here)
+    return path
+
+
+def sparse(path, size):
+    with open(str(path), "wb") as file:
+        file.truncate(size)
+
+
+def with_sparse(path, name):
+    sparse(write(path) / name, 400 * hand_in.MB)
+    return path
+
+
+def stored_headers(path, count):
+    """Write a tar.gz of empty files: kilobytes that unpack to hundreds of megabytes of names."""
+    with tarfile.open(str(path), "w:gz", compresslevel=1) as file:
+        info = tarfile.TarInfo("a" * 60)
+        for _ in range(count):
+            file.addfile(info)
+    return path
+
+
+def many_names(path, count):
+    with zipfile.ZipFile(str(path), "w") as file:
+        for number in range(count):
+            file.writestr(zipfile.ZipInfo(f"data/some_folder_{number:060}"), b"")
+    return path
+
+
+def large_member(path):
+    """Write a tar.gz with a file of 2 GB of zeros before the exercise."""
+    info = tarfile.TarInfo("data.bin")
+    info.size = 2 ** 31
+
+    class Zeros:
+        def read(self, size):
+            return bytes(size)
+
+    with tarfile.open(str(path), "w:gz", compresslevel=1) as file:
+        file.addfile(info, Zeros())
+    return path
+
+
+def chained_names(path):
+    """Write a tar file in which each long name is about the next long name; tarfile recurses."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 10
+    with tarfile.open(str(path), "w") as file:
+        for _ in range(5000):
+            file.addfile(info, io.BytesIO(b"lib/x.py\0\0"))
+    return path
+
+
+def understated(path):
+    """Write a submission whose tests/handout.zip says that 500 MB are 5 bytes."""
+    path.mkdir()
+    zip_of(path / "handout.zip", {"lib/x.py": bytes(500 * hand_in.MB)})
+    data = (path / "handout.zip").read_bytes().replace((500 * hand_in.MB).to_bytes(4, "little"), b"\5\0\0\0")
+    (path / "handout.zip").unlink()
+    return write(path, {**FILES, "tests/handout.zip": data})
+
+
+def device(path):
+    write(path)
+    try:
+        os.mknod(str(path / "lib" / "zero.py"), stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("only root can create a device")
+    return path
+
+
+HOSTILE = {
+    "100,001 files": (lambda path: many_files(path, 100001, ".jpg"), "more than 100000 files, wanted or not"),
+    "20,001 modules": (lambda path: many_files(path, 20001, ".py"), "more than 20000 files, not counting"),
+    "99,000 images": (lambda path: many_files(path, 99000, ".jpg"), []),
+    "1,000 folders deep": (lambda path: deep_folder(path, "f", 1000), "f is nested too deeply"),
+    "a path longer than the limit": (lambda path: deep_folder(path, "long" * 60, 100), "long is nested too deeply"),
+    "1,000 folders deep in a zip": (lambda path: zip_of(path, {**FILES, "lib/" + 1000 * "f/" + "x.py": b""}),
+                                    "f/x.py is nested too deeply"),
+    "1,000 folders deep in a tar": (lambda path: tar_of(path, {**FILES, "lib/" + 1000 * "f/" + "x.py": b""}),
+                                    "f/x.py is nested too deeply"),
+    "a name that is too long": (lambda path: zip_of(path, {**FILES, "lib/" + "x" * 999 + ".py": b""}),
+                                "x.py cannot be read (File name too long)"),
+    "400 MB of images": (lambda path: with_sparse(path, "x.jpg"), []),
+    "400 MB of PDF": (lambda path: with_sparse(path, "x.pdf"), "more than 300 MB"),
+    "400 MB of code": (lambda path: with_sparse(path, "lib/x.py"), "lib/x.py cannot be read (larger than 1 MB)"),
+    "400 MB of feedback": (lambda path: with_sparse(path, "feedback.md"), "feedback.md cannot be read (larger than"),
+    "400 MB of nothing": (lambda path: sparse(path, 400 * hand_in.MB) or path, "a single file"),
+    "6 MB of code": (lambda path: write(path, {f"lib/{number}.py": b"#" * hand_in.MB for number in range(6)}),
+                     "more than 5 MB of code"),
+    "much code elsewhere": (lambda path: write(write(path), {f"a/{number}.py": b"#" * 10 ** 6 for number in range(9)}),
+                            []),
+    "150,000 names in a tar": (lambda path: stored_headers(path, 150000), "more than 100000 files, wanted or not"),
+    "150,000 names in a zip": (lambda path: many_names(path, 150000), "too many or too long names"),
+    "a tar bomb": (large_member, "unpacks to more than 600 MB"),
+    "a tar of chained names": (chained_names, "a damaged archive"),
+    "a wrong size in tests/handout.zip": (understated, "tests/handout.zip cannot be read (larger than 1 MB)"),
+    "a device": (device, "lib/zero.py is not a regular file"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_submissions_take_little_time_and_memory(tmp_path, kind):
+    make, expected = HOSTILE[kind]
+    said = collect_in_a_process(make(tmp_path / "team"), tmp_path / "scratch")
+    subprocess.check_call(["rm", "-rf", str(tmp_path / "team"), str(tmp_path / "scratch")])
+    lines = [said] if isinstance(said, str) else said
+    assert len(lines) == bool(expected) and all(len(line) <= archives.LONGEST for line in lines), lines
+    assert not expected or expected in lines[0]
+
+
+def test_a_file_that_grows_and_one_that_vanishes(tmp_path, monkeypatch):
+    team = write(tmp_path / "team", {**FILES, "lib/grows.py": b"#", "lib/gone.py": b"", "lib/swapped.py": b""})
+
+    def in_folder(*arguments):
+        for name, open_entry in found(*arguments):
+            if name == "lib/gone.py":
+                (team / name).unlink()
+            if name == "lib/swapped.py":
+                (team / name).unlink()
+                (team / name).symlink_to(team / "README.md")
+            yield name, (lambda: open("/dev/zero", "rb")) if name == "lib/grows.py" else open_entry
+
+    found = hand_in._in_folder
+    monkeypatch.setattr(hand_in, "_in_folder", in_folder)
+    folder, left_out = hand_in.collect(team, tmp_path / "scratch")
+    assert left_out == ["lib/gone.py cannot be read (No such file or directory)",
+                        "lib/grows.py cannot be read (larger than 1 MB)",
+                        "lib/swapped.py cannot be read (Too many levels of symbolic links)"]
+    assert contents(folder) == COPIED
+
+
+@pytest.mark.parametrize("name, told", [
+    ("lib/line\nend.py", ""), (os.fsdecode(b"lib/caf\xe9.py"), ""), ("lib/nul\0.py", "null byte"),
+    ("lib/\x1b[2J.py", ""), ("x" * 300 + "/a.py", "File name too long")])
+def test_strange_names_in_a_tar(tmp_path, name, told):
+    with tarfile.open(str(tar_of(tmp_path / "team.tar", mode="w")), "a", format=tarfile.PAX_FORMAT) as file:
+        info = tarfile.TarInfo("other")
+        info.pax_headers = {"path": name}
+        file.addfile(info)
+    folder, left_out = hand_in.collect(tmp_path / "team.tar", tmp_path / "scratch")
+    assert [told in line and line.isprintable() for line in left_out] == [True] * bool(told), left_out
+    assert {name: data for name, data in contents(folder).items() if data} == {
+        name: data for name, data in COPIED.items() if data}
+
+
+def test_a_zip_in_an_archive_is_not_taken_for_it(tmp_path):
+    """The handout at the end of a tar file, or of half a zip file, would hide what the team has written."""
+    files = {"lib/model_vae.py": b"mine\n", "tests/handout.zip": zip_bytes({"lib/model_vae.py": b"theirs\n"})}
+    folder, _ = hand_in.collect(tar_of(tmp_path / "team.tar", files, mode="w"), tmp_path / "scratch")
+    assert contents(folder) == files
+    data = zip_of(tmp_path / "team.zip", files, compression=zipfile.ZIP_STORED).read_bytes()
+    (tmp_path / "team.zip").write_bytes(data[:data.index(b"PK\1\2lib") if b"PK\1\2lib" in data else data.rindex(
+        b"PK\5\6", 0, data.rindex(b"PK\5\6")) + 22])
+    with pytest.raises(hand_in.HandInError, match="a damaged archive"):
+        hand_in.collect(tmp_path / "team.zip", tmp_path / "scratch2")
+
+
+def test_notebooks(tmp_path):
+    """Those in place of a module are named, whether there is an exercise or not."""
+    team = write(tmp_path / "team", {**FILES, "lib/loss_vae.ipynb": b"{}", "notes/plots.ipynb": b"{}"})
+    folder, left_out = hand_in.collect(team, tmp_path / "scratch")
+    assert left_out == ["lib/loss_vae.ipynb is a notebook; the tests read lib/loss_vae.py"]
+    assert contents(folder) == COPIED
+    only = write(tmp_path / "only", {"lib/model_vae.ipynb": b"{}"})
+    with pytest.raises(hand_in.HandInError, match="lib/model_vae.ipynb is a notebook; the tests read lib/model_vae.py"):
+        hand_in.collect(only, tmp_path / "scratch2")
+
+
+# Encodings
+
+COOKIE = "# -*- coding: latin-1 -*-\n"
+UMLAUT = 'more = "gr\u00f6\u00dfer"  # f\u00fcr sp\u00e4ter'
+COMMENT = "more = 1  # f\u00fcr sp\u00e4ter"
+ENCODINGS = {
+    "LF": (UMLAUT, lambda text: text.encode(), ""),
+    "CRLF": (UMLAUT, lambda text: text.replace("\n", "\r\n").encode(), ""),
+    "CR": (UMLAUT, lambda text: text.replace("\n", "\r").encode(), ""),
+    "mixed line ends": (UMLAUT, lambda text: text.replace("\n", "\r\n", 9).replace("\r\n", "\r", 3).encode(), ""),
+    "a byte-order mark": (UMLAUT, lambda text: text.encode("utf-8-sig"), ""),
+    "a byte-order mark and CRLF": (UMLAUT, lambda text: text.replace("\n", "\r\n").encode("utf-8-sig"), ""),
+    "two byte-order marks": (UMLAUT, lambda text: ("\ufeff" + text).encode("utf-8-sig"), "two byte-order marks"),
+    "Latin-1, declared": (UMLAUT, lambda text: (COOKIE + text).encode("latin-1"), ""),
+    "Latin-1, declared, CRLF": (UMLAUT, lambda text: (COOKIE + text).replace("\n", "\r\n").encode("latin-1"), ""),
+    "Latin-1, declared, CR": (UMLAUT, lambda text: (COOKIE + text).replace("\n", "\r").encode("latin-1"), ""),
+    "Latin-1, declared for Emacs": (
+        UMLAUT, lambda text: ("# \u00fc\n" + COOKIE.replace("1", "1-unix") + text).encode("latin-1"), ""),
+    "cp1252, declared for Vim": (UMLAUT, lambda text: ("# vim: set fileencoding=cp1252 :\n" + text).encode("cp1252"),
+                                 ""),
+    "Latin-1": (UMLAUT, lambda text: text.encode("latin-1"), "is not utf-8 (line "),
+    "Latin-1, declared UTF-8": (UMLAUT, lambda text: ("# coding: utf-8\n" + text).encode("latin-1"), "is not utf-8"),
+    "Latin-1, declared too late": (UMLAUT, lambda text: ("\n\n" + COOKIE + text).encode("latin-1"), "is not utf-8"),
+    "Latin-1 in a comment": (COMMENT, lambda text: text.encode("latin-1"), ""),
+    "Latin-1 in a comment, CRLF": (COMMENT, lambda text: text.replace("\n", "\r\n").encode("latin-1"), ""),
+    "Latin-1 with a byte-order mark": (UMLAUT, lambda text: (COOKIE + text).encode("utf-8-sig"), "no valid encoding"),
+    "an unknown encoding": (UMLAUT, lambda text: ("# coding: klingon\n" + text).encode(), "no valid encoding"),
+    "UTF-16": (UMLAUT, lambda text: text.encode("utf-16"), "is UTF-16"),
+    "UTF-16 without a mark": (UMLAUT, lambda text: text.encode("utf-16-le"), "contains NUL bytes"),
+    "UTF-16, declared": (UMLAUT, lambda text: ("# coding: utf-16\n" + text).encode(), "utf-16"),
+    "a NUL byte": (UMLAUT.replace("f\u00fcr", "\0"), lambda text: text.encode(), "contains NUL bytes"),
+}
+
+
+def syntax_tree(source):
+    """Return what Python reads in a file when it imports it, None if it cannot."""
+    try:
+        return ast.dump(ast.parse(source))
+    except (SyntaxError, ValueError):
+        return None
+
+
+@pytest.fixture(scope="module")
+def with_gap_filled():
+    """The handout, and a function that returns its lib/loss_vae.py with a line in the gap."""
+    files = {name: data for name, (_, data) in handout.build(ROOT).items() if not name.startswith("dataset")}
+    text = files["lib/loss_vae.py"].decode()
+    assert text.count("raise NotImplementedError") == 1
+    return files, lambda line: text.replace("raise NotImplementedError", f"{line}\n        raise NotImplementedError")
+
+
+@pytest.mark.parametrize("kind", ENCODINGS)
+def test_a_module_is_graded_as_python_reads_it(tmp_path, monkeypatch, with_gap_filled, kind):
+    """What the team can import is graded, and what it cannot import is not repaired."""
+    line, encode, problem = ENCODINGS[kind]
+    files, fill = with_gap_filled
+    data = encode(fill(line))
+    write(tmp_path / "team", {**files, "lib/loss_vae.py": data})
+    graded = []
+    monkeypatch.setattr(grade, "score", lambda folder, *_: graded.append((folder / "lib" / "loss_vae.py").read_bytes()))
+    with pytest.raises(AttributeError):             # there is no score
+        grade.grade(tmp_path / "team")
+    assert syntax_tree(graded[0]) == syntax_tree(data)
+    assert (syntax_tree(data) is None) == bool(problem)
+    folder, left_out = hand_in.collect(tmp_path / "team", tmp_path / "scratch")
+    assert len(left_out) == bool(problem) and problem in "".join(left_out), left_out
+    if problem:
+        assert left_out[0].startswith("lib/loss_vae.py ") and left_out[0].endswith(": Python cannot read it")
+    else:
+        text = (folder / "lib" / "loss_vae.py").read_bytes().decode()
+        assert "\r" not in text and not text.startswith("\ufeff")
