@@ -4,6 +4,7 @@ Only files that grading reads are copied, and only regular files: no links, pipe
 an archive, no data, environments or history. So neither a link nor an archive bomb can do harm.
 """
 import ast
+import codecs
 import io
 import os
 import re
@@ -167,7 +168,7 @@ class _Copy:
                 raise
             except Exception as error:              # the archive is damaged, or the file has vanished
                 self.left_out.unreadable(name, error)
-                if target.is_file():
+                if os.path.isfile(str(target)):
                     target.unlink()
 
     def _write(self, open_entry: Callable[[], Any], target: Path, limit: int) -> None:
@@ -265,9 +266,10 @@ def _rewrite(path: Path) -> str:
     if b"\0" in data:
         return "contains NUL bytes"
     lines = re.sub(b"\r\n?", b"\n", data)
-    head = re.sub(b"(?<!^)[\x80-\xff]", b"?", b"\n".join(lines.split(b"\n", 2)[:2]))
+    bom = codecs.BOM_UTF8 if lines.startswith(codecs.BOM_UTF8) else b""
+    head = re.sub(b"[\x80-\xff]", b"?", b"\n".join(lines[len(bom):].split(b"\n", 2)[:2]))
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(head).readline)
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(bom + head).readline)  # may be wrong if there are umlauts
         text = lines.decode(encoding)
     except SyntaxError as error:
         return f"has no valid encoding ({error.msg})"

@@ -1,19 +1,16 @@
 """Every kind of folder and archive is read safely, or refused with a reason."""
 import ast
 import io
-import json
 import os
-import resource
 import socket
 import stat
 import subprocess
-import sys
 import tarfile
 import zipfile
 
 import pytest
 
-from course import archives, grade, hand_in, handout
+from course import grade, hand_in, handout
 from course.tests.support import ROOT, commit, contents
 
 
@@ -231,12 +228,13 @@ def test_links_in_archives(tmp_path):
             link.external_attr = (stat.S_IFLNK | 0o777) << 16
             file.writestr(link, "/etc/passwd")
     with tarfile.open(str(tar_of(tmp_path / "team.tar", mode="w")), "a") as file:
-        for name, kind in (("lib/link.py", tarfile.SYMTYPE), ("docs", tarfile.SYMTYPE), ("lib/hard.py", tarfile.LNKTYPE),
-                           ("lib/pipe.py", tarfile.FIFOTYPE)):
+        for name, kind in (("lib/link.py", tarfile.SYMTYPE), ("docs", tarfile.SYMTYPE),
+                           ("lib/hard.py", tarfile.LNKTYPE), ("lib/pipe.py", tarfile.FIFOTYPE)):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/passwd"
             file.addfile(info)
-    assert hand_in.collect(tmp_path / "team.zip", tmp_path / "scratch")[1] == ["lib/link.py is a link", "docs is a link"]
+    folder, left_out = hand_in.collect(tmp_path / "team.zip", tmp_path / "scratch")
+    assert left_out == ["lib/link.py is a link", "docs is a link"] and contents(folder) == COPIED
     folder, left_out = hand_in.collect(tmp_path / "team.tar", tmp_path / "scratch2")
     assert left_out == ["lib/link.py is a link", "docs is a link", "lib/hard.py is a link",
                         "lib/pipe.py is not a regular file"]
@@ -297,6 +295,8 @@ REFUSED = {
     "a folder without lib": (lambda path: write(path, {"a/feedback.md": b"", "b/c/x.py": b""}), "no lib folder"),
     "an empty lib": (lambda path: (path / "lib").mkdir(parents=True) or path, "no lib folder"),
     "modules without lib": (lambda path: write(path, {"model_vae.py": b""}), "model_vae.py is not in a folder"),
+    "names that are too long": (lambda path: zip_of(path, {f"lib/{'a' * 400}{number}.py": b"" for number in range(9)}),
+                                "no lib folder with Python files; lib/aaaa"),
     "a zip without lib": (lambda path: zip_of(path, {"x.py": b""}), "no lib folder"),
     "an empty zip": (lambda path: zip_of(path, {}), "no lib folder"),
     "a bare repository": (bare_repository, "a bare git repository"),
@@ -319,7 +319,7 @@ def test_the_reason_is_given_if_grading_is_impossible(tmp_path, kind):
     submission = make(tmp_path / "team")
     with pytest.raises(hand_in.HandInError, match=words) as caught:
         hand_in.collect(submission, tmp_path / "scratch")
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable() and len(str(caught.value)) <= 300
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 700 * hand_in.MB
 
 
@@ -342,159 +342,6 @@ def test_files_and_folders_with_the_same_name(tmp_path):
     submission = zip_of(tmp_path / "team.zip", {**FILES, "lib/model_vae.py/x.py": b"", "feedback.md/y.py": b""})
     folder, left_out = hand_in.collect(submission, tmp_path / "scratch")
     assert contents(folder) == COPIED and len(left_out) == 2
-
-
-# Hostile submissions: each in a process of its own that may use 30 s and 1 GB
-
-COLLECT = """
-import json, sys
-from pathlib import Path
-from course import hand_in
-try:
-    print(json.dumps([str(part) for part in hand_in.collect(Path(sys.argv[1]), Path(sys.argv[2]))[1]]))
-except hand_in.HandInError as error:
-    print(json.dumps(str(error)))
-"""
-
-
-def collect_in_a_process(submission, scratch):
-    """Return the reason why a submission cannot be graded, or the messages about it."""
-    done = subprocess.run([sys.executable, "-c", COLLECT, str(submission), str(scratch)], cwd=str(ROOT), timeout=30,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=lambda: resource.setrlimit(
-                              resource.RLIMIT_AS, (2 ** 30, 2 ** 30)))
-    assert done.returncode == 0, done.stderr.decode()
-    return json.loads(done.stdout.decode())
-
-
-def many_files(path, count, ending):
-    write(path)
-    for number in range(count):
-        (path / f"{number}{ending}").touch()
-    return path
-
-
-def deep_folder(path, name, depth):
-    """Write a folder whose path may be longer than the system allows."""
-    write(path)
-    here = os.getcwd()
-    try:
-        os.chdir(str(path))
-        for _ in range(depth):
-            os.mkdir(name)
-            os.chdir(name)
-        with open("x.py", "w"):
-            pass
-    finally:
-        os.chdir(here)
-    return path
-
-
-def sparse(path, size):
-    with open(str(path), "wb") as file:
-        file.truncate(size)
-
-
-def with_sparse(path, name):
-    sparse(write(path) / name, 400 * hand_in.MB)
-    return path
-
-
-def stored_headers(path, count):
-    """Write a tar.gz of empty files: kilobytes that unpack to hundreds of megabytes of names."""
-    with tarfile.open(str(path), "w:gz", compresslevel=1) as file:
-        info = tarfile.TarInfo("a" * 60)
-        for _ in range(count):
-            file.addfile(info)
-    return path
-
-
-def many_names(path, count):
-    with zipfile.ZipFile(str(path), "w") as file:
-        for number in range(count):
-            file.writestr(zipfile.ZipInfo(f"data/some_folder_{number:060}"), b"")
-    return path
-
-
-def large_member(path):
-    """Write a tar.gz with a file of 2 GB of zeros before the exercise."""
-    info = tarfile.TarInfo("data.bin")
-    info.size = 2 ** 31
-
-    class Zeros:
-        def read(self, size):
-            return bytes(size)
-
-    with tarfile.open(str(path), "w:gz", compresslevel=1) as file:
-        file.addfile(info, Zeros())
-    return path
-
-
-def chained_names(path):
-    """Write a tar file in which each long name is about the next long name; tarfile recurses."""
-    info = tarfile.TarInfo("././@LongLink")
-    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 10
-    with tarfile.open(str(path), "w") as file:
-        for _ in range(5000):
-            file.addfile(info, io.BytesIO(b"lib/x.py\0\0"))
-    return path
-
-
-def understated(path):
-    """Write a submission whose tests/handout.zip says that 500 MB are 5 bytes."""
-    path.mkdir()
-    zip_of(path / "handout.zip", {"lib/x.py": bytes(500 * hand_in.MB)})
-    data = (path / "handout.zip").read_bytes().replace((500 * hand_in.MB).to_bytes(4, "little"), b"\5\0\0\0")
-    (path / "handout.zip").unlink()
-    return write(path, {**FILES, "tests/handout.zip": data})
-
-
-def device(path):
-    write(path)
-    try:
-        os.mknod(str(path / "lib" / "zero.py"), stat.S_IFCHR | 0o666, os.makedev(1, 5))
-    except PermissionError:
-        pytest.skip("only root can create a device")
-    return path
-
-
-HOSTILE = {
-    "100,001 files": (lambda path: many_files(path, 100001, ".jpg"), "more than 100000 files, wanted or not"),
-    "20,001 modules": (lambda path: many_files(path, 20001, ".py"), "more than 20000 files, not counting"),
-    "99,000 images": (lambda path: many_files(path, 99000, ".jpg"), []),
-    "1,000 folders deep": (lambda path: deep_folder(path, "f", 1000), "f is nested too deeply"),
-    "a path longer than the limit": (lambda path: deep_folder(path, "long" * 60, 100), "long is nested too deeply"),
-    "1,000 folders deep in a zip": (lambda path: zip_of(path, {**FILES, "lib/" + 1000 * "f/" + "x.py": b""}),
-                                    "f/x.py is nested too deeply"),
-    "1,000 folders deep in a tar": (lambda path: tar_of(path, {**FILES, "lib/" + 1000 * "f/" + "x.py": b""}),
-                                    "f/x.py is nested too deeply"),
-    "a name that is too long": (lambda path: zip_of(path, {**FILES, "lib/" + "x" * 999 + ".py": b""}),
-                                "x.py cannot be read (File name too long)"),
-    "400 MB of images": (lambda path: with_sparse(path, "x.jpg"), []),
-    "400 MB of PDF": (lambda path: with_sparse(path, "x.pdf"), "more than 300 MB"),
-    "400 MB of code": (lambda path: with_sparse(path, "lib/x.py"), "lib/x.py cannot be read (larger than 1 MB)"),
-    "400 MB of feedback": (lambda path: with_sparse(path, "feedback.md"), "feedback.md cannot be read (larger than"),
-    "400 MB of nothing": (lambda path: sparse(path, 400 * hand_in.MB) or path, "a single file"),
-    "6 MB of code": (lambda path: write(path, {f"lib/{number}.py": b"#" * hand_in.MB for number in range(6)}),
-                     "more than 5 MB of code"),
-    "much code elsewhere": (lambda path: write(write(path), {f"a/{number}.py": b"#" * 10 ** 6 for number in range(9)}),
-                            []),
-    "150,000 names in a tar": (lambda path: stored_headers(path, 150000), "more than 100000 files, wanted or not"),
-    "150,000 names in a zip": (lambda path: many_names(path, 150000), "too many or too long names"),
-    "a tar bomb": (large_member, "unpacks to more than 600 MB"),
-    "a tar of chained names": (chained_names, "a damaged archive"),
-    "a wrong size in tests/handout.zip": (understated, "tests/handout.zip cannot be read (larger than 1 MB)"),
-    "a device": (device, "lib/zero.py is not a regular file"),
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_submissions_take_little_time_and_memory(tmp_path, kind):
-    make, expected = HOSTILE[kind]
-    said = collect_in_a_process(make(tmp_path / "team"), tmp_path / "scratch")
-    subprocess.check_call(["rm", "-rf", str(tmp_path / "team"), str(tmp_path / "scratch")])
-    lines = [said] if isinstance(said, str) else said
-    assert len(lines) == bool(expected) and all(len(line) <= archives.LONGEST for line in lines), lines
-    assert not expected or expected in lines[0]
 
 
 def test_a_file_that_grows_and_one_that_vanishes(tmp_path, monkeypatch):
@@ -538,8 +385,8 @@ def test_a_zip_in_an_archive_is_not_taken_for_it(tmp_path):
     folder, _ = hand_in.collect(tar_of(tmp_path / "team.tar", files, mode="w"), tmp_path / "scratch")
     assert contents(folder) == files
     data = zip_of(tmp_path / "team.zip", files, compression=zipfile.ZIP_STORED).read_bytes()
-    (tmp_path / "team.zip").write_bytes(data[:data.index(b"PK\1\2lib") if b"PK\1\2lib" in data else data.rindex(
-        b"PK\5\6", 0, data.rindex(b"PK\5\6")) + 22])
+    inner = data.index(files["tests/handout.zip"]) + len(files["tests/handout.zip"])
+    (tmp_path / "team.zip").write_bytes(data[:inner])
     with pytest.raises(hand_in.HandInError, match="a damaged archive"):
         hand_in.collect(tmp_path / "team.zip", tmp_path / "scratch2")
 
@@ -578,8 +425,10 @@ ENCODINGS = {
     "Latin-1": (UMLAUT, lambda text: text.encode("latin-1"), "is not utf-8 (line "),
     "Latin-1, declared UTF-8": (UMLAUT, lambda text: ("# coding: utf-8\n" + text).encode("latin-1"), "is not utf-8"),
     "Latin-1, declared too late": (UMLAUT, lambda text: ("\n\n" + COOKIE + text).encode("latin-1"), "is not utf-8"),
-    "Latin-1 in a comment": (COMMENT, lambda text: text.encode("latin-1"), ""),
-    "Latin-1 in a comment, CRLF": (COMMENT, lambda text: text.replace("\n", "\r\n").encode("latin-1"), ""),
+    "Latin-1 in a string": (UMLAUT, lambda text: text.encode().replace(UMLAUT.encode(), UMLAUT.encode("latin-1")),
+                            "is not utf-8 (line "),
+    "Latin-1 in a comment": (COMMENT, lambda text: text.encode().replace(COMMENT.encode(), COMMENT.encode("latin-1")),
+                             ""),
     "Latin-1 with a byte-order mark": (UMLAUT, lambda text: (COOKIE + text).encode("utf-8-sig"), "no valid encoding"),
     "an unknown encoding": (UMLAUT, lambda text: ("# coding: klingon\n" + text).encode(), "no valid encoding"),
     "UTF-16": (UMLAUT, lambda text: text.encode("utf-16"), "is UTF-16"),
