@@ -1,246 +1,297 @@
-"""Unpack a submission, whatever its format, into a folder of plain files that is safe to read.
+"""Copy a submission, whatever its format, into a folder of plain files that is safe to read.
 
 Only files that grading reads are copied, and only regular files: no links, pipes or devices, no paths that lead out of
 an archive, no data, environments or history. So neither a link nor an archive bomb can do harm.
 """
-import bz2
-import gzip
-import lzma
+import ast
+import codecs
+import io
 import os
+import re
 import stat
-import tarfile
+import tokenize
+import unicodedata
+import warnings
 import zipfile
-import zlib
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Callable, ContextManager, Dict, Iterator, List, Optional, Tuple, cast
+from typing import IO, Any, Callable, Iterator, List, Tuple
 
-from tests.scoring.edits import CODE
-from tests.scoring.report import in_one_line
+from course.archives import (
+    DEEPEST,
+    MB,
+    MOST_SEEN,
+    NOTEBOOK,
+    Entry,
+    HandInError,
+    LeftOut,
+    in_archive,
+    is_archive,
+    is_wanted,
+    shorten,
+)
+from tests.scoring.edits import CODE, HANDED_OUT
 
-MB = 2 ** 20
-LARGEST_CODE, LARGEST_SUM = MB, 300 * MB            # bytes of one code file, and of all files
+__all__ = ["HandInError", "collect"]
+
+LARGEST_CODE, LARGEST_SUM = MB, 300 * MB            # bytes of one file that is read as text, and of all files
+LARGEST_CODE_SUM = 5 * MB                           # of the code of the exercise
 MOST_FILES = 20000
 DEPTH = 3                                           # how deep archives may be nested
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-IGNORED = {"__MACOSX", "__pycache__", "site-packages", "node_modules"}
-Entry = Tuple[str, Callable[[], Optional[IO[bytes]]]]  # a name, and a function that opens the file
-DAMAGE = (OSError, EOFError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile, tarfile.TarError,
-          zlib.error, lzma.LZMAError)
-
-
-class HandInError(ValueError):
-    """A submission cannot be graded. The message is the reason."""
+LIB = Path(__file__).resolve().parent.parent / "lib"
+COOKIE = re.compile(r"coding[:=][ \t]*[-\w.]+", re.ASCII)
 
 
 def collect(path: Path, scratch: Path) -> Tuple[Path, List[str]]:
     """Copy a submission: a folder, or an archive, which may contain other archives.
 
+    The modules in the copy are UTF-8 and have Unix line ends, except those that Python cannot read.
+
     Args:
         scratch: a folder that does not exist yet.
 
     Returns:
-        The folder in scratch that contains lib, and a message for each file that was left out.
+        The folder in scratch that contains lib, and a message for each file that was left out or cannot be used.
 
     Raises:
-        HandInError: the submission does not contain the exercise, or is too large.
+        HandInError: the submission does not contain the exercise, contains several, or is too large.
     """
-    left_out: List[str] = []
-    copied = [0, 0]                                 # number of bytes and of files
     try:
-        is_folder = stat.S_ISDIR(path.stat().st_mode)
-        if not is_folder and not stat.S_ISREG(path.stat().st_mode):
-            raise HandInError("neither a folder nor a file")
-        if is_folder:
+        return _collect(path, scratch)
+    except HandInError:
+        raise
+    except Exception as error:                      # a row for each submission, whatever its files are like
+        raise HandInError(f"cannot be read ({type(error).__name__}: {error})") from None
+
+
+def _collect(path: Path, scratch: Path) -> Tuple[Path, List[str]]:
+    copy = _Copy(scratch)
+    if path.is_symlink():
+        raise HandInError("a link: grade the folder itself")
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
             os.listdir(str(path))
     except OSError as error:
-        words = "a broken link" if path.is_symlink() else "no such file or folder"
-        raise HandInError(words if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-                          ) from None
+        missing = isinstance(error, FileNotFoundError)
+        raise HandInError("no such file or folder" if missing else f"cannot be read ({error.strerror})") from None
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise HandInError("neither a folder nor a file")
+    if stat.S_ISDIR(mode) and _is_bare(path):
+        raise HandInError("a bare git repository: clone it and grade the clone")
     scratch.mkdir()
-    _copy(_in_folder(path, left_out) if is_folder else _in_archive(path, left_out), scratch, copied, left_out)
+    if stat.S_ISDIR(mode):
+        copy.add(_in_folder(path, copy.left_out), scratch)
+    else:
+        copy.add(in_archive(path, copy.left_out), scratch)
     for _ in range(DEPTH):
-        if _exercises(scratch):
-            break
-        for archive in sorted(found for found in scratch.rglob("*") if found.is_file() and _is_archive(found.name)):
-            try:
-                _copy(_in_archive(archive, left_out), archive.with_name(archive.name + " unpacked"), copied, left_out)
-            except HandInError as error:
-                if copied[0] > LARGEST_SUM or copied[1] > MOST_FILES:
-                    raise
-                left_out.append(f"{archive.name}: {error}")
-            archive.unlink()
-    return _the_exercise(scratch, path, left_out), [in_one_line(words) for words in left_out]
+        copy.unpack()
+    folder = copy.the_exercise(path)
+    _repack(folder / HANDED_OUT, copy.left_out)
+    code = _code(folder)
+    if sum(file.stat().st_size for file in code) > LARGEST_CODE_SUM:
+        raise HandInError(f"more than {LARGEST_CODE_SUM // MB} MB of code")
+    for file in code:
+        problem = _rewrite(file) if file.name.endswith(".py") else ""
+        if problem:
+            copy.left_out.add("files that Python cannot read", file.relative_to(folder).as_posix(),
+                              f"{problem}: Python cannot read it")
+    return folder, copy.left_out.messages()
 
 
-def _is_archive(name: str) -> bool:
-    return name.lower().endswith(ARCHIVES)
+def _is_bare(path: Path) -> bool:
+    """Return whether a folder is a git repository without a working tree."""
+    return (path / "HEAD").is_file() and (path / "objects").is_dir() and (path / "refs").is_dir()
 
 
-def _is_wanted(name: str) -> bool:
-    """Return whether grading, or the search for the exercise, reads a file with this name, a posix path."""
-    *folders, last = name.split("/")
-    ignored = any(part.startswith(".") and part != ".github" or part in IGNORED for part in folders)
-    return not ignored and not last.startswith("._") and (
-        last.endswith(CODE) or last == "feedback.md" or last.lower().endswith(".pdf")
-        or last.lower().startswith("submission") or _is_archive(last))
-
-
-def _in_folder(folder: Path, left_out: List[str]) -> Iterator[Entry]:
-    """Yield the wanted files of a folder."""
-    def note(error: OSError) -> None:
-        left_out.append(f"{os.path.relpath(error.filename, str(folder))} cannot be read ({error.strerror})")
-
-    for place, folders, files in os.walk(str(folder), onerror=note):
-        above = Path(place).relative_to(folder).as_posix()
-        names = {last: last if above == "." else f"{above}/{last}" for last in sorted(folders) + sorted(files)}
-        left_out += [f"{names[last]} is a link" for last in folders
-                     if last in ("lib", "tests") and os.path.islink(os.path.join(place, last))]
-        folders[:] = [last for last in sorted(folders) if _is_wanted(f"{names[last]}/x.py")]
-        for last in sorted(files):
-            path = os.path.join(place, last)
-            if _is_wanted(names[last]) and _is_regular(names[last], os.lstat(path).st_mode, left_out):
-                yield names[last], _opener(path)
+def _in_folder(folder: Path, left_out: LeftOut) -> Iterator[Entry]:
+    """Yield the wanted files of a folder. Raises HandInError."""
+    seen, waiting = 0, [""]
+    while waiting:                                  # os.walk would recurse
+        above = waiting.pop()
+        try:
+            with os.scandir(os.path.join(str(folder), above)) as listing:
+                entries = sorted(islice(listing, MOST_SEEN + 1), key=lambda entry: entry.name)
+        except OSError as error:
+            left_out.unreadable(above or "the folder", error)
+            continue
+        seen += len(entries)
+        if seen > MOST_SEEN:
+            raise HandInError(f"more than {MOST_SEEN} files, wanted or not")
+        for entry in entries:
+            name = f"{above}/{entry.name}" if above else entry.name
+            may_enter = is_wanted(f"{name}/x.py")
+            if entry.is_symlink():
+                if is_wanted(name) or may_enter and not os.path.isfile(entry.path):
+                    left_out.link(name)
+            elif entry.is_dir(follow_symlinks=False):
+                if may_enter and name.count("/") < DEEPEST:
+                    waiting.append(name)
+                elif may_enter:
+                    left_out.add("folders nested too deeply", name, "is nested too deeply")
+            elif is_wanted(name) and not entry.is_file(follow_symlinks=False):
+                left_out.add("files that are not regular", name, "is not a regular file")
+            elif is_wanted(name):
+                yield name, _opener(entry.path)
 
 
 def _opener(path: str) -> Callable[[], IO[bytes]]:
-    return lambda: open(path, "rb")
+    """Return a function that opens a file, unless it has become a link; it does not wait for a pipe."""
+    more = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    return lambda: open(path, "rb", opener=lambda name, flags: os.open(name, flags | more))
 
 
-def _in_archive(path: Path, left_out: List[str]) -> Iterator[Entry]:
-    """Yield the wanted files of a zip or tar file. Raises HandInError."""
-    with open(str(path), "rb") as file:
-        start = file.read(6)
-    if not start:
-        raise HandInError("an empty file")
-    if start in (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"):
-        raise HandInError("a 7-Zip or RAR archive; use zip or tar.gz")
+class _Copy:
+    """The files copied so far."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.left_out = LeftOut()
+        self.notebooks: List[str] = []
+        self.files = self.bytes = 0
+
+    def add(self, entries: Iterator[Entry], to: Path) -> None:
+        """Write files into a folder. Raises HandInError as soon as there are too many or they are too large."""
+        for name, open_entry in entries:
+            self.files += 1
+            if self.files > MOST_FILES:
+                raise HandInError(f"more than {MOST_FILES} files, not counting data and environments")
+            target = to / unicodedata.normalize("NFC", name)  # macOS decomposes umlauts
+            if name.endswith(NOTEBOOK):
+                self.notebooks.append(target.relative_to(self.scratch).as_posix())
+                continue
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._write(open_entry, target, LARGEST_CODE if name.endswith(CODE + (".md",)) else LARGEST_SUM)
+            except HandInError:
+                raise
+            except Exception as error:              # the archive is damaged, or the file has vanished
+                self.left_out.unreadable(name, error)
+                if os.path.isfile(str(target)):
+                    target.unlink()
+
+    def _write(self, open_entry: Callable[[], Any], target: Path, limit: int) -> None:
+        with open_entry() as source, open(str(target), "wb") as file:
+            for block in iter(partial(source.read, MB), b""):
+                self.bytes += len(block)
+                if self.bytes > LARGEST_SUM:
+                    raise HandInError(f"more than {LARGEST_SUM // MB} MB, not counting data and environments")
+                if file.tell() + len(block) > limit:
+                    raise ValueError(f"larger than {limit // MB} MB")
+                file.write(block)
+
+    def unpack(self) -> None:
+        """Replace each archive that is not part of an exercise by a folder with its name. Raises HandInError."""
+        exercises = self.exercises()
+        found = [path for path in self.scratch.rglob("*") if is_archive(path.name) and path.is_file()
+                 and not set(exercises) & set(path.parents)]
+        for archive in sorted(found):
+            packed = self.scratch.with_name(f"{self.scratch.name} {archive.suffix}")
+            os.replace(str(archive), str(packed))
+            try:
+                self.add(in_archive(packed, self.left_out), archive)
+            except HandInError as error:
+                if self.bytes > LARGEST_SUM or self.files > MOST_FILES:
+                    raise
+                self.left_out.add("archives", archive.relative_to(self.scratch).as_posix(), f"is left out: {error}")
+            packed.unlink()
+
+    def exercises(self) -> List[Path]:
+        """Return the folders that contain a lib with code, apart from folders inside them."""
+        found = {path.parent for path in self.scratch.rglob("lib") if any(path.glob("*.py"))}
+        return sorted(path for path in found if not found & set(path.parents))
+
+    def the_exercise(self, path: Path) -> Path:
+        """Return the folder of the only exercise. Raises HandInError with the reason if there is none."""
+        found = self.exercises()
+        names = [place.relative_to(self.scratch).as_posix() for place in found]
+        if len(found) > 1:
+            shown = ", ".join(shorten(name) for name in names[:3])[:150] + ", ..." * (len(names) > 3)
+            raise HandInError(f"contains {len(found)} exercises: {shown}; unpack it first and grade each one")
+        for name in self.notebooks:
+            module = LIB / Path(name).with_suffix(".py").name
+            if module.is_file():
+                below = name[len(names[0]) + 1:] if found and name.startswith(f"{names[0]}/") else name
+                self.left_out.add("notebooks", below, f"is a notebook; the tests read lib/{module.name}")
+        if found:
+            return found[0]
+        if path.is_dir() and not any(path.iterdir()):
+            raise HandInError("an empty folder")
+        loose = [name for name in ("model_vae.py", "loss_vae.py", "utils.py") if any(self.scratch.rglob(name))]
+        more = [f"{loose[0]} is not in a folder named lib"] if loose else []
+        more += self.left_out.messages()
+        raise HandInError("; ".join(["does not contain the exercise: no lib folder with Python files"] + more[:2]))
+
+
+def _code(folder: Path) -> List[Path]:
+    """Return the code files of an exercise that grading reads."""
+    found = {path for pattern in ("*", "lib/**/*", "tests/**/*") for path in folder.glob(pattern)}
+    return sorted(path for path in found if path.name.endswith(CODE) and path.is_file())
+
+
+def _repack(path: Path, left_out: LeftOut) -> None:
+    """Write a zip file of code again, or remove it if it is damaged or too large.
+
+    The sizes in its headers may be wrong, and zipfile would read as much as there is.
+    """
+    if not path.is_file():
+        return
+    size, contents = 0, {}
     try:
-        if zipfile.is_zipfile(str(path)):
-            packed = zipfile.ZipFile(str(path))
-            archive: ContextManager[Any] = packed
-            entries = _in_zip(packed, left_out)
-        else:
-            unpack: Dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
-            bounded = Bounded(unpack.get(start[:2], open)(str(path), "rb"))
-            archive = tar = tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r:")
-            entries = _in_tar(tar, left_out)
-    except DAMAGE:
-        damaged = start[:2] in (b"PK", b"\x1f\x8b", b"BZ", b"\xfd7") or _is_archive(path.name)
-        raise HandInError("a damaged archive" if damaged else "a single file, not a folder or an archive") from None
-    with archive:
-        yield from entries
+        with zipfile.ZipFile(str(path)) as archive:
+            for info in archive.infolist():
+                with archive.open(info) as file:
+                    contents[info.filename] = file.read(LARGEST_CODE + 1)
+                size += len(contents[info.filename])
+                if len(contents[info.filename]) > LARGEST_CODE or size > LARGEST_CODE_SUM:
+                    raise ValueError(f"larger than {LARGEST_CODE // MB} MB")
+        with zipfile.ZipFile(str(path), "w") as archive:
+            for name, data in contents.items():
+                archive.writestr(zipfile.ZipInfo(name), data)
+    except Exception as error:
+        path.unlink()
+        left_out.unreadable(HANDED_OUT, error)
 
 
-class Bounded:
-    """A file that refuses large reads: tarfile reads the name of an entry into memory, however long it is."""
+def _rewrite(path: Path) -> str:
+    """Rewrite a module as UTF-8 with Unix line ends. Return "", or why Python cannot read it.
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.seek, self.tell, self.close, self._read = file.seek, file.tell, file.close, file.read
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= MB:
-            raise ValueError("read too large")
-        return self._read(size)
-
-
-def _in_zip(archive: zipfile.ZipFile, left_out: List[str]) -> Iterator[Entry]:
-    for info in archive.infolist():
-        name = _inside(info.filename, left_out)
-        mode = info.external_attr >> 16
-        if name and not info.is_dir() and _is_regular(name, mode if stat.S_IFMT(mode) else stat.S_IFREG, left_out):
-            yield name, partial(archive.open, info)
-
-
-def _in_tar(archive: tarfile.TarFile, left_out: List[str]) -> Iterator[Entry]:
-    size = 0
-    while True:
-        try:
-            info = archive.next()
-        except DAMAGE:
-            left_out.append("the archive is damaged; the rest of it")
-            return
-        if info is None:
-            return
-        size += info.size
-        if size > 10 * LARGEST_SUM:                 # tarfile unpacks everything, wanted or not
-            raise HandInError(f"unpacks to more than {10 * LARGEST_SUM // MB} MB")
-        name = _inside(info.name, left_out)
-        mode = stat.S_IFREG if info.isreg() else stat.S_IFIFO
-        if info.issym() or info.islnk():
-            mode = stat.S_IFLNK
-        if name and not info.isdir() and _is_regular(name, mode, left_out):
-            yield name, partial(archive.extractfile, info)
+    `tests.scoring.edits.read` replaces bytes that are not UTF-8 and so could repair a file that the team cannot import.
+    Such bytes become NUL, which Python cannot read either.
+    """
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "is UTF-16"
+    if b"\0" in data:
+        return "contains NUL bytes"
+    lines = re.sub(b"\r\n?", b"\n", data)
+    bom = codecs.BOM_UTF8 if lines.startswith(codecs.BOM_UTF8) else b""
+    head = re.sub(b"[\x80-\xff]", b"?", b"\n".join(lines[len(bom):].split(b"\n", 2)[:2]))
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(bom + head).readline)  # may be wrong if there are umlauts
+        text = lines.decode(encoding)
+    except SyntaxError as error:
+        return f"has no valid encoding ({error.msg})"
+    except UnicodeDecodeError as error:
+        text = lines.decode("utf-8-sig", errors="replace")
+        if not _is_valid(data):
+            path.write_bytes(text.replace("\ufffd", "\0").encode("utf-8"))
+            return f"is not {encoding} (line {lines.count(10, 0, error.start) + 1})"
+    if text.startswith("\ufeff"):
+        return "begins with two byte-order marks"
+    if not encoding.startswith("utf-8"):
+        text = COOKIE.sub("coding: utf-8", text, count=1)
+    path.write_bytes(text.encode("utf-8"))
+    return ""
 
 
-def _inside(name: str, left_out: List[str]) -> str:
-    """Return the name of a file in an archive as a posix path, "" if it is not wanted or leads out of the archive."""
-    name = name.replace("\\", "/")
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    clean = "/".join(part for part in parts if part != "..")
-    if not clean or not _is_wanted(clean):
-        return ""
-    if name.startswith("/") or ".." in parts or ":" in parts[0]:
-        left_out.append(f"{name} points outside the archive")
-        return ""
-    return clean
-
-
-def _is_regular(name: str, mode: int, left_out: List[str]) -> bool:
-    if not stat.S_ISREG(mode):
-        left_out.append(f"{name} is {'a link' if stat.S_ISLNK(mode) else 'not a regular file'}")
-    return stat.S_ISREG(mode)
-
-
-def _copy(entries: Iterator[Entry], to: Path, copied: List[int], left_out: List[str]) -> None:
-    """Write files into a folder. Raises HandInError as soon as there are too many or they are too large."""
-    for name, open_entry in entries:
-        target, size = to / name, 0
-        limit = LARGEST_CODE if name.endswith(CODE) else LARGEST_SUM
-        copied[1] += 1
-        if copied[1] > MOST_FILES:
-            raise HandInError(f"more than {MOST_FILES} files")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            opened = open_entry()
-            if opened is None:
-                raise ValueError("not a regular file")
-            with opened as source, open(str(target), "wb") as file:
-                for block in iter(partial(source.read, MB), b""):
-                    size += len(block)
-                    copied[0] += len(block)
-                    if copied[0] > LARGEST_SUM:
-                        raise HandInError(f"more than {LARGEST_SUM // MB} MB, not counting data and environments")
-                    if size > limit:
-                        raise ValueError(f"larger than {limit // MB} MB")
-                    file.write(block)
-        except HandInError:
-            raise
-        except DAMAGE as error:
-            left_out.append(f"{name} cannot be read ({getattr(error, 'strerror', None) or error})")
-            if target.is_file():
-                target.unlink()
-
-
-def _exercises(folder: Path) -> List[Path]:
-    """Return the folders that contain a lib with code, of those only the least deeply nested."""
-    found = [path.parent for path in folder.rglob("lib") if any(path.glob("*.py"))]
-    least = min((len(path.parts) for path in found), default=0)
-    return sorted(path for path in found if len(path.parts) == least)
-
-
-def _the_exercise(scratch: Path, path: Path, left_out: List[str]) -> Path:
-    """Return the folder of the only exercise. Raises HandInError with the reason if there is none."""
-    found = _exercises(scratch)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = [place.relative_to(scratch).as_posix() for place in found]
-        raise HandInError(f"contains {len(found)} exercises: {', '.join(names[:3])}")
-    if path.is_dir() and not any(path.iterdir()):
-        raise HandInError("an empty folder")
-    if path.is_dir() and all((path / name).exists() for name in ("HEAD", "objects", "refs")):
-        raise HandInError("a bare git repository: clone it and grade the clone")
-    loose = [name for name in ("model_vae.py", "loss_vae.py", "utils.py") if any(scratch.rglob(name))]
-    more = [f"{loose[0]} is not in a folder named lib"] if loose else []
-    raise HandInError("; ".join(["does not contain the exercise: no lib folder"] + more + left_out[:2]))
+def _is_valid(source: bytes) -> bool:
+    """Return whether Python can read a module. It ignores the encoding of comments."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(source)
+    except Exception:
+        return False
+    return True

@@ -170,13 +170,14 @@ def _contents_of_gaps(text: str) -> Dict[Tuple[str, str, int], Tuple[int, int, L
 
     The key of a gap is its task, the function around it and its number among the gaps of that task and function.
     """
-    lines = split_lines(text)
+    lines, functions, function = split_lines(text), {}, ""
+    for number, line in outside_gaps(text):
+        match = re.match(r"\s*def (\w+)", line)
+        functions[number] = function = match[1] if match else function
     gaps: Dict[Tuple[str, str, int], Tuple[int, int, List[str]]] = {}
     times: Dict[Tuple[str, str], int] = Counter()
     for task, first, end in gap_lines(text):
-        above = [number for number, _ in outside_gaps(text) if number <= first]
-        around = [match[1] for match in (re.match(r"\s*def (\w+)", lines[number - 1]) for number in above) if match]
-        key = task, (around or [""])[-1]
+        key = task, functions[first]  # the line of the marker
         times[key] += 1
         gaps[key + (times[key],)] = first, end, lines[first:end]
     return gaps
