@@ -6,7 +6,6 @@ A file that was changed outside its gaps is copied as a whole. Edits outside the
 machine: for submissions from people you don't know, use a disposable machine or container.
 """
 import argparse
-import csv
 import io
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import List, NamedTuple, Optional, Sequence
 
 from course import handout
 from course.hand_in import collect
+from course.table import as_csv
 from tests.scoring import edits
 from tests.scoring.handed_in import PDF_IS_THERE
 from tests.scoring.report import in_one_line
@@ -26,7 +26,6 @@ from tests.scoring.score import Score, markdown, points, score
 from tests.scoring.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
-FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")        # the last four are full-width characters
 
 
 class Result(NamedTuple):
@@ -97,15 +96,6 @@ def rows(results: Sequence[Result]) -> List[List[str]]:
             cells = ["yes" if has_pdf else "no", str(len(result.edits)), result.based_on]
         lines.append([name] + [points(number) for number in earned + [sum(earned, Fraction(0))]] + cells + [reason])
     return lines
-
-
-def as_csv(lines: Sequence[Sequence[str]]) -> str:
-    """Return a table as CSV in which no cell contains a line break or looks like a formula to a spreadsheet."""
-    cells = [[in_one_line(cell) for cell in line] for line in lines]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(
-        [f"'{cell}" if cell.startswith(FORMULA) else cell for cell in line] for line in cells)
-    return text.getvalue()
 
 
 def names_of(paths: Sequence[Path]) -> List[str]:
