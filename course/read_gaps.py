@@ -254,8 +254,8 @@ def _code_lines(lines: Sequence[Tuple[str, str]]) -> Iterator[str]:
         yield _cut(f"{'! ' + mark if mark else '':9}| {shown}")
     if rest:
         more = len(rest) - len(marked)
-        yield f"{'':9}| ... and {more} more lines" + (f"; lines after {CHECKED} are not checked for marks"
-                                                       if len(lines) > CHECKED else "")
+        unchecked = f"; lines after {CHECKED} are not checked for marks" if len(lines) > CHECKED else ""
+        yield f"{'':9}| ... and {more} more lines{unchecked}"
 
 
 def _wrap(text: str, indent: str = "") -> List[str]:
@@ -325,8 +325,9 @@ def listing(submissions: Sequence[Submission], files: Files, task: str = "") -> 
             f"file or markers missing: {', '.join(missing)}" if missing else ""])
     if not task:
         for title in dict.fromkeys(title for submission in submissions for title in submission.others):
-            yield from _listing(title, {submission.name: submission.others[title] for submission in submissions
-                                        if title in submission.others})
+            codes = {submission.name: submission.others[title] for submission in submissions
+                     if title in submission.others}
+            yield from _listing(title, codes)
     yield from _table(submissions, places)
 
 

@@ -105,7 +105,7 @@ def test_a_template_is_written_but_never_replaced(scores):
 def test_tables_as_spreadsheets_save_them(scores):
     """With semicolons, a byte order mark, decimal commas, other columns and empty rows; and names like formulas."""
     (scores.parent / "teams.csv").write_bytes(
-        "\ufeffnumber;email;name;submission;\r\n007;a@b;\"=Ada; the \"\"first\"\"\";team-01;\r\n;;;;\r\n".encode())
+        "\ufeff\"number\";email;name;submission;\r\n007;a@b;\"=Ada; the \"\"first\"\"\";team-01;\r\n;;;;\r\n".encode())
     (scores.parent / "written.csv").write_bytes(b"submission;2.1;1.4\r\nteam-01; 2,25 ;0,5\r\n;;\r\n")
     (scores / "team-02.json").unlink()
     done = run(scores, "--written", "written.csv")
