@@ -165,7 +165,7 @@ def _write_file(path: Path, data: bytes, executable: int = 0) -> None:
         raise
 
 
-def _contents_of_gaps(text: str) -> Dict[Tuple[str, str, int], Tuple[int, int, List[str]]]:
+def contents_of_gaps(text: str) -> Dict[Tuple[str, str, int], Tuple[int, int, List[str]]]:
     """Return for each gap of a student's file its first line, its end and its lines.
 
     The key of a gap is its task, the function around it and its number among the gaps of that task and function.
@@ -194,8 +194,8 @@ def fill(new: str, mine: str, old: str = "") -> Optional[str]:
     Returns:
         The text. None if the new file has no place for one of the student's gaps, or the student's file lacks one.
     """
-    lines, places = split_lines(new), _contents_of_gaps(new)
-    theirs, untouched = _contents_of_gaps(mine), _contents_of_gaps(old)
+    lines, places = split_lines(new), contents_of_gaps(new)
+    theirs, untouched = contents_of_gaps(mine), contents_of_gaps(old)
     filled = {key: gap for key, (_, _, gap) in theirs.items() if key not in untouched or gap != untouched[key][2]}
     if not set(filled) <= set(places) or len(theirs) < len(places):
         return None

@@ -129,7 +129,7 @@ class Pool:
 
 
 def ask(worker: socket.socket, request: Dict[str, Any]) -> Optional[int]:
-    """Return the status with which a worker's judge ends, None if it took too long, -1 if the worker does not answer."""
+    """Return the status with which a worker's judge ends; None if it took too long, -1 if the worker is dead."""
     try:
         worker.sendall(json.dumps(request).encode() + b"\n")
     except OSError:

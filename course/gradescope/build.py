@@ -13,8 +13,8 @@ from course import handout
 from course.gaps import MarkerError
 
 ROOT = Path(__file__).resolve().parents[2]
-GRADER = ("course/__init__.py", "course/gaps.py", "course/grade.py", "course/hand_in.py", "course/handout.py",
-          "course/table.py", "course/grader/*.py", "course/gradescope/*.py")
+GRADER = ("course/__init__.py", "course/archives.py", "course/gaps.py", "course/grade.py", "course/hand_in.py",
+          "course/handout.py", "course/history.py", "course/table.py", "course/grader/*.py", "course/gradescope/*.py")
 SCRIPTS = ("setup.sh", "run_autograder")            # Gradescope expects them at the top
 
 

@@ -26,8 +26,9 @@ COMMANDS = {
     "course.bank.unlisted": (["--number", "12"], "12 unlisted mistakes"),
 }
 # The other commands, and who runs them.
-ELSEWHERE = {"course.grade": "test_grade.py", "course.handout": "test_handout.py",
-             "course.gradescope.build": "test_grade.py"}
+ELSEWHERE = {"course.grade": "test_grade.py", "course.gradescope.build": "test_grade.py",
+             "course.handout": "test_handout.py", "course.marks": "test_marks.py",
+             "course.read_gaps": "test_read_gaps.py"}
 FIGURES = {
     "course.reference": ["vae_latent_space", "vae_prior_samples", "vae_loss_curves", "vae_reconstructions",
                          "kl_comparison"],
