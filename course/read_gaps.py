@@ -341,7 +341,7 @@ def main() -> None:
     args = parser.parse_args()
     given = {handout_path(name) for name in student_files(ROOT)}
     submissions: List[Submission] = []
-    for name, path in zip(names_of(args.submissions), args.submissions):
+    for name, path in zip(names_of(args.submissions, {}), args.submissions):
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 folder, _ = collect(path, Path(scratch).resolve() / "handed_in")

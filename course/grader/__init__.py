@@ -1,11 +1,11 @@
 """The grader: students' code runs in confined processes, and a judge that never imports it gives the points.
 
-    grade.py (the command)     plans the work, and writes scores.csv; reads no submission itself
-      server.py                has only imported PyTorch; forks a worker for each of --jobs
-        worker                 takes one submission after another; ends whatever is left of each
-          judge.py             lays out the submission, draws the inputs, holds the expected values, runs the tests
-            caller             forked before the judge knows anything; forks a process for each call
-              call             confines itself (confine.py), imports lib, runs one function of a test, writes numbers
+    the command (grade.py, pool.py)        plans the work and writes scores.csv; reads no submission itself
+      the server (server.py)               has only imported PyTorch; forks the workers
+        a worker                           takes one submission after another; ends whatever is left of each
+          the judge (judge_process.py)     draws the inputs, holds the expected values, runs the tests
+            the caller (caller.py)         was forked before the judge knew anything; forks a process for each call
+              a call (call.py)             confines itself (confine.py), imports lib, runs one function of a test
 
 Only bytes come back from a call (values.py), and only when all its processes are dead.
 """

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Sequence
 
 from course.grader import confine
+from course.grader.caller import Caller, Ended
 from course.grader.judge import judge
 from course.grader.results import UNCHANGED, not_possible, save
-from course.grader.server import Caller, Ended
 from tests.scoring.report import NOT_ENDED, Results, printable, read_report
 from tests.scoring.score import place_in_lib
 

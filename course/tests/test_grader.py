@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from course import handout
-from course.grader import confine, pool, results, server, values
+from course.grader import call, caller, confine, pool, results, values
 from course.tests.support import NUMBERS, ROOT
 from tests.scoring.tasks import TASKS
 
@@ -71,12 +71,12 @@ def test_forged_bytes_are_refused_before_anything_is_allocated(data):
 
 def test_only_regular_files_are_read(tmp_path):
     (tmp_path / "file").write_bytes(b"12345")
-    assert server.read_regular(tmp_path / "file", 3) == b"123"
+    assert caller.read_regular(tmp_path / "file", 3) == b"123"
     (tmp_path / "link").symlink_to(tmp_path / "file")
     os.mkfifo(str(tmp_path / "pipe"))
     for name in ("link", "pipe", "nothing", "."):
         with pytest.raises(OSError):
-            server.read_regular(tmp_path / name, 3)
+            caller.read_regular(tmp_path / name, 3)
 
 
 # What a call knows
@@ -84,7 +84,7 @@ def test_only_regular_files_are_read(tmp_path):
 def test_a_call_does_not_know_what_is_expected():
     """The part of a test file that a call imports holds the functions given to `call`, and what they use."""
     for path in sorted((ROOT / "tests").glob("test_*.py")):
-        part = vars(server.calling_part(f"tests.{path.stem}"))
+        part = vars(call.calling_part(f"tests.{path.stem}"))
         assert not [name for name in part if name.startswith(("test_", "check_", "expected", "known_", "right_"))]
         assert not any("mistake" in name for name in part if name != "CALLED_TWICE"), path
 
@@ -113,6 +113,14 @@ def test_nan_never_passes(tmp_path):
                           universal_newlines=True)
     names = {name.split("[")[0] for name in done.stdout.split("PASSED:")[1].split()}
     assert names == {"test_layers", "test_gradients_reach_the_layers", "test_number_of_parameters"}
+
+
+def test_a_call_finds_only_the_lib_of_the_submission(graded):
+    """Even if the server has imported the teacher's. An empty handout earns nothing."""
+    result = results.from_json((graded / "scores" / "one.json").read_text())
+    assert not any(row.earned for row in result.score.rows)
+    assert {words.split(":")[0] for row in result.score.rows for _, words in row.failures if not row.task.bonus} == {
+        f"Task {task.number} is not filled in yet" for task in TASKS if task.graded_by == "tests"}
 
 
 # Confinement
