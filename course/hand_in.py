@@ -267,9 +267,10 @@ def _rewrite(path: Path) -> str:
         return "contains NUL bytes"
     lines = re.sub(b"\r\n?", b"\n", data)
     bom = codecs.BOM_UTF8 if lines.startswith(codecs.BOM_UTF8) else b""
+    # detect_encoding rejects undecodable bytes next to the declaration, but Python accepts them
     head = re.sub(b"[\x80-\xff]", b"?", b"\n".join(lines[len(bom):].split(b"\n", 2)[:2]))
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(bom + head).readline)  # may be wrong if there are umlauts
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(bom + head).readline)
         text = lines.decode(encoding)
     except SyntaxError as error:
         return f"has no valid encoding ({error.msg})"
