@@ -10,7 +10,8 @@ import zipfile
 
 import pytest
 
-from course import grade, hand_in, handout
+from course import hand_in, handout
+from course.grader.layout import lay_out, make_pristine
 from course.tests.support import ROOT, commit, contents
 
 
@@ -455,18 +456,23 @@ def with_gap_filled():
     return files, lambda line: text.replace("raise NotImplementedError", f"{line}\n        raise NotImplementedError")
 
 
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pristine") / "handout"
+    make_pristine(folder)
+    return folder
+
+
 @pytest.mark.parametrize("kind", ENCODINGS)
-def test_a_module_is_graded_as_python_reads_it(tmp_path, monkeypatch, with_gap_filled, kind):
+def test_a_module_is_graded_as_python_reads_it(tmp_path, with_gap_filled, pristine, kind):
     """What the team can import is graded, and what it cannot import is not repaired."""
     line, encode, problem = ENCODINGS[kind]
     files, fill = with_gap_filled
     data = encode(fill(line))
     write(tmp_path / "team", {**files, "lib/loss_vae.py": data})
-    graded = []
-    monkeypatch.setattr(grade, "score", lambda folder, *_: graded.append((folder / "lib" / "loss_vae.py").read_bytes()))
-    with pytest.raises(AttributeError):             # there is no score
-        grade.grade(tmp_path / "team")
-    assert syntax_tree(graded[0]) == syntax_tree(data)
+    (tmp_path / "grading").mkdir()
+    graded = lay_out(tmp_path / "team", tmp_path / "grading", pristine).folder / "lib" / "loss_vae.py"
+    assert syntax_tree(graded.read_bytes()) == syntax_tree(data)
     assert (syntax_tree(data) is None) == bool(problem)
     folder, left_out = hand_in.collect(tmp_path / "team", tmp_path / "scratch")
     assert len(left_out) == bool(problem) and problem in "".join(left_out), left_out
