@@ -273,14 +273,14 @@ def update(root: Union[str, Path], folder: Union[str, Path]) -> List[str]:
         elif _sum(data) == sums.get(name) or name == "feedback.md":
             continue  # only the student's version has changed
         elif name.endswith(".py") and gap_lines(data.decode()):
-            today, original = data.decode(), originals.get(name, "")
+            new, original = data.decode(), originals.get(name, "")
             my_text = mine.decode("utf-8-sig", errors="surrogateescape")
-            filled = fill(today, my_text, original)
-            if filled is None or compare(name, original, my_text, today):
+            filled = fill(new, my_text, original)
+            if filled is None or compare(name, original, my_text, new):
                 _write_file(path.with_name(path.name + ".new"), data, executable)
                 done.append(f"{name} was changed outside its gaps and is left alone; the new version is {name}.new")
                 continue
-            functions = new_instructions(today, my_text, original)
+            functions = new_instructions(new, my_text, original)
             if functions:
                 _write_file(path.with_name(path.name + ".new"), data, executable)
             data = filled.encode("utf-8", errors="surrogateescape")

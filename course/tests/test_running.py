@@ -42,7 +42,7 @@ def github(project, tmp_path):
     git(tmp_path / "template", "add", "--all")
     git(tmp_path / "template", "commit", "--quiet", "--message", "all")
     for team in ("team-01", "team-02"):
-        git(tmp_path, "clone", "--quiet", "--bare", str(tmp_path / "template"), str(tmp_path / "github" / f"{team}.git"))
+        git(tmp_path, "clone", "--quiet", "--bare", "template", f"github/{team}.git")
     git(tmp_path / "github" / "team-01.git", "branch", "dev")
     return tmp_path / "github"
 
