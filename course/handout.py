@@ -1,6 +1,6 @@
 """Write the handout, the reference solution with its gaps cut out: python -m course.handout DIR
 
-`python -m course.handout --update DIR` brings a handout that students have already started on to today's edition. It
+`python -m course.handout --update DIR ...` brings handouts that students have already started on to today's edition. It
 keeps what they have written.
 """
 import argparse
@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-import zlib
 from collections import Counter
 from itertools import count
 from pathlib import Path
@@ -20,12 +19,12 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from course.gaps import Gap, MarkerError, cut, read_source, split
 from tests.scoring.edition import CHANGELOG, Edition, read_edition
-from tests.scoring.edits import CODE, HANDED_OUT, compare, gap_lines, handed_out, outside_gaps, split_lines
+from tests.scoring.edits import CODE, HANDED_OUT, compare, gap_lines, handed_out, outside_gaps, read_record, split_lines
+from tests.scoring.handed_in import UNFILLED
 
 TEACHER_ONLY = ("course/", "benchmarks/", ".ci/", ".github/", "CONTRIBUTING.md", "conftest.py", "pyproject.toml")
 FOR_STUDENTS = "course/student/"  # the exception: these files go into the handout, without this prefix
 SUMS = "SHA256SUMS"  # in tests/handout.zip: the checksums of all files
-LARGEST_RECORD = 2 ** 20  # bytes of a text in tests/handout.zip
 
 
 class FolderError(ValueError):
@@ -165,22 +164,36 @@ def _write_file(path: Path, data: bytes, executable: int = 0) -> None:
         raise
 
 
-def contents_of_gaps(text: str) -> Dict[Tuple[str, str, int], Tuple[int, int, List[str]]]:
-    """Return for each gap of a student's file its first line, its end and its lines.
+GapKey = Tuple[str, str, int]  # its task, the function around it, its number among the gaps of that task and function
+Gaps = Dict[GapKey, Tuple[int, int, List[str]]]  # its first line, its end and its lines, in the order of the file
 
-    The key of a gap is its task, the function around it and its number among the gaps of that task and function.
-    """
+
+def contents_of_gaps(text: str) -> Gaps:
+    """Return the gaps of a student's file."""
     lines, functions, function = split_lines(text), {}, ""
     for number, line in outside_gaps(text):
         match = re.match(r"\s*def (\w+)", line)
         functions[number] = function = match[1] if match else function
-    gaps: Dict[Tuple[str, str, int], Tuple[int, int, List[str]]] = {}
+    gaps: Gaps = {}
     times: Dict[Tuple[str, str], int] = Counter()
     for task, first, end in gap_lines(text):
-        key = task, functions[first]  # the line of the marker
-        times[key] += 1
-        gaps[key + (times[key],)] = first, end, lines[first:end]
+        around = task, functions[first]  # the line of the marker
+        times[around] += 1
+        gaps[around + (times[around],)] = first, end, lines[first:end]
     return gaps
+
+
+def _with_keys_of(places: Gaps, gaps: Gaps) -> Gaps:
+    """Return `gaps` with the keys that they have in `places`.
+
+    Where a function has another name there, the order of the gaps in their task decides, if they are as many.
+    """
+    lost, free = (sorted((key for key in one if key not in other), key=lambda key: key[0])
+                  for one, other in ((gaps, places), (places, gaps)))
+    if [task for task, _, _ in lost] != [task for task, _, _ in free]:
+        return gaps
+    names = dict(zip(lost, free))
+    return {names.get(key, key): gap for key, gap in gaps.items()}
 
 
 def fill(new: str, mine: str, old: str = "") -> Optional[str]:
@@ -195,7 +208,7 @@ def fill(new: str, mine: str, old: str = "") -> Optional[str]:
         The text. None if the new file has no place for one of the student's gaps, or the student's file lacks one.
     """
     lines, places = split_lines(new), contents_of_gaps(new)
-    theirs, untouched = contents_of_gaps(mine), contents_of_gaps(old)
+    theirs, untouched = (_with_keys_of(places, contents_of_gaps(text)) for text in (mine, old))
     filled = {key: gap for key, (_, _, gap) in theirs.items() if key not in untouched or gap != untouched[key][2]}
     if not set(filled) <= set(places) or len(theirs) < len(places):
         return None
@@ -205,11 +218,34 @@ def fill(new: str, mine: str, old: str = "") -> Optional[str]:
     return "\n".join(lines)
 
 
+def new_instructions(new: str, mine: str, old: str) -> List[str]:
+    """Return the functions with a gap whose text the new edition has changed, but which the student has filled.
+
+    Args:
+        new, mine, old: as for `fill`.
+    """
+    places = contents_of_gaps(new)
+    theirs, originals = (_with_keys_of(places, contents_of_gaps(text)) for text in (mine, old))
+    functions: List[str] = []
+    for key, (_, _, lines) in places.items():
+        if key in theirs and key in originals and theirs[key][2] != originals[key][2]:
+            text, before, now = (_instructions(gap) for gap in (lines, originals[key][2], theirs[key][2]))
+            if text != before and not set(text) <= set(now):
+                functions.append(key[1])
+    return sorted(set(functions), key=functions.index)
+
+
+def _instructions(gap: Sequence[str]) -> List[str]:
+    """Return the lines of a gap without the `raise` that marks it as unfilled."""
+    return [line.strip() for line in gap if line.strip() and not UNFILLED.match(line)]
+
+
 def update(root: Union[str, Path], folder: Union[str, Path]) -> List[str]:
     """Bring a handout in progress to today's edition. The contents of its gaps and feedback.md are kept.
 
     If the student has changed a given file and today's is new too, theirs is kept as NAME.mine. If that file has gaps,
-    theirs stays in place and the new one is saved as NAME.new. An interrupted update can be repeated.
+    theirs stays in place and the new one is saved as NAME.new, as it is if the instructions in a gap have changed that
+    the student has filled. An interrupted update can be repeated.
 
     Returns:
         What was done: a line for each file, and a summary.
@@ -236,16 +272,21 @@ def update(root: Union[str, Path], folder: Union[str, Path]) -> List[str]:
         elif _sum(data) == sums.get(name) or name == "feedback.md":
             continue  # only the student's version has changed
         elif name.endswith(".py") and gap_lines(data.decode()):
-            my_text, original = mine.decode("utf-8-sig", errors="surrogateescape"), originals.get(name, "")
-            filled = fill(data.decode(), my_text, original)
-            if filled is None or compare(name, original, my_text):
+            new, original = data.decode(), originals.get(name, "")
+            my_text = mine.decode("utf-8-sig", errors="surrogateescape")
+            filled = fill(new, my_text, original)
+            if filled is None or compare(name, original, my_text, new):
                 _write_file(path.with_name(path.name + ".new"), data, executable)
                 done.append(f"{name} was changed outside its gaps and is left alone; the new version is {name}.new")
                 continue
+            functions = new_instructions(new, my_text, original)
+            if functions:
+                _write_file(path.with_name(path.name + ".new"), data, executable)
             data = filled.encode("utf-8", errors="surrogateescape")
-            if _sum(mine) == _sum(data):
+            if _sum(mine) == _sum(data) and not functions:
                 continue
-            done.append(f"{name} is updated")
+            more = f"; instructions in a gap of {', '.join(functions)} have changed: read them in {name}.new"
+            done.append(f"{name} is updated" + (more if functions else ""))
         else:
             kept = next(place for place in (path.with_name(f"{path.name}.mine{number or ''}") for number in count())
                         if not place.exists())
@@ -283,11 +324,7 @@ def _from_to(base: str, today: Optional[Edition]) -> str:
 
 def _read_record(folder: Path, name: str) -> str:
     """Return a text file of tests/handout.zip, "" if it cannot be read."""
-    try:
-        with zipfile.ZipFile(str(folder / HANDED_OUT)) as archive, archive.open(name) as file:
-            return file.read(LARGEST_RECORD).decode()
-    except (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error):
-        return ""
+    return read_record(folder, name).get(name, b"").decode("utf-8", errors="replace")
 
 
 def checksums(folder: Path) -> Dict[str, str]:
@@ -298,26 +335,42 @@ def checksums(folder: Path) -> Dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m course.handout", description="Write the handout.")
-    parser.add_argument("folder", metavar="DIR", help="a new or empty folder, or with --update a student's folder")
+    parser.add_argument("folders", nargs="+", metavar="DIR",
+                        help="a new or empty folder, or with --update the folders of one or more teams")
     parser.add_argument("--update", action="store_true",
-                        help="update DIR, a handout that students have started on, to the current edition; the "
+                        help="update each DIR, a handout that students have started on, to the current edition; the "
                              "contents of the gaps and feedback.md are kept")
     args = parser.parse_args()
     root = Path(__file__).resolve().parent.parent
+    if args.update:
+        sys.exit(not all([_update_one(root, folder) for folder in args.folders]))
+    if len(args.folders) > 1:
+        parser.error("give one DIR; only --update accepts several")
+    folder, = args.folders
     try:
-        if args.update:
-            print("\n".join(update(root, args.folder)))
-            return
-        files = write(root, args.folder)
+        files = write(root, folder)
         tasks = Counter(gap.task for gap in find_gaps(root))
     except (FolderError, MarkerError, RuntimeError, OSError) as error:
         print(f"handout: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, FolderError) else 1)
     gaps = ", ".join(f"task {task}: {count}" for task, count in sorted(tasks.items()))
-    edition = base_edition(Path(args.folder), None)
+    edition = base_edition(Path(folder), None)
     what = f"edition {edition}" if edition else "an edition without a number"
-    print(f"wrote {what} to {args.folder}: {len(files)} files with "
+    print(f"wrote {what} to {folder}: {len(files)} files with "
           f"{sum(tasks.values())} gaps ({gaps})")
+
+
+def _update_one(root: Path, folder: str) -> bool:
+    """Update a folder and print what was done, or why not; return whether it was updated."""
+    try:
+        print("\n".join(update(root, folder)), flush=True)
+    except FolderError as error:
+        print(f"handout: {error}", file=sys.stderr, flush=True)
+        return False
+    except (MarkerError, RuntimeError, OSError) as error:
+        print(f"handout: {folder} could not be updated: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -87,4 +87,4 @@ def find_edits(folder: Path, fresh: Path) -> List[str]:
     today, theirs = edits.handed_out(fresh), edits.handed_out(folder)
     other = theirs and theirs != today
     older = [f"{edits.HANDED_OUT} is from an earlier handout, or has been changed"] if other else []
-    return older + edits.find_edits(folder, theirs or today)
+    return older + edits.find_edits(folder, theirs or today, today)

@@ -121,7 +121,8 @@ from tests.scoring import handed_in, python38
 from tests.scoring.score import Score, markdown, row_of_bonus
 from tests.scoring.tasks import TASKS
 cases = json.load(sys.stdin)
-print(json.dumps([[python38.unreadable(text) for text in cases[0]], [python38.newer_names(text) for text in cases[1]]]))
+lines, names = [[text.encode() for text in texts] for texts in cases]
+print(json.dumps([[python38.unreadable(text) for text in lines], [python38.newer_names(text) for text in names]]))
 """
 
 
@@ -185,3 +186,26 @@ def test_the_score_reports_newer_code(tmp_path):
     assert len(style) == 2 and style[1].startswith("./lib/mine/style.py:1:2: E225"), style
     text = markdown(Score([row_of_bonus(TASKS[-1], [])], [], 1, newer))
     assert "## Newer than Python 3.8\n" in text and all(f"\n    {words}\n" in text for words in newer)
+
+
+NO_PYTHON = {
+    "prose": b"def f():\n    We compute the mean\n", "two signs": b"x = = 1\n", "return": b"x = 1\nreturn x\n",
+    "break": b"break\n", "await": b"def f():\n    await g()\n", "twice": b"def f(a, a):\n    pass\n",
+    "keywords": b"f(a=1, a=2)\n", "star": b"*a = 1\n", "not UTF-8": b"x = 1  # caf\xe9\n", "zero": b"x = 1  # \0\n",
+    "no such encoding": b"# coding: nothing\nx = 1\n", "f-string": b"x = f'{1 = = 2}'\n", "noqa": b"x = = 1  # noqa\n"}
+
+
+@pytest.mark.parametrize("place", ["lib", ".", "tests"])
+@pytest.mark.parametrize("name", NO_PYTHON)
+def test_what_is_no_python_has_no_style(tmp_path, name, place):
+    """pycodestyle alone accepts most of these."""
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place / "x.py").write_bytes(NO_PYTHON[name])
+    assert handed_in.style(tmp_path), name
+    (tmp_path / place / "x.py").write_bytes(b"# coding: latin-1\nx = 'caf\xe9'\n\n\ndef f():\n    return f'{x}'\n")
+    assert handed_in.style(tmp_path) == []
+
+
+def test_a_style_check_that_takes_too_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(handed_in, "STYLE_TIMEOUT", 0.01)
+    assert handed_in.style(tmp_path) == ["pycodestyle took too long"]

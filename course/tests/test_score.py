@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from fractions import Fraction
 
 import pytest
@@ -393,6 +394,72 @@ def test_many_edits(filled):
     of_script = [edit for edit in found if edit.startswith("lib/script.py")]
     assert [edit.split(":")[0] for edit in of_script] == [f"lib/script.py, line {number}" for number in (1, 4, 5)]
     assert all(len(edit) < 170 for edit in found) and "...`" in of_script[0]
+
+
+@pytest.mark.parametrize("text, said", [
+    ("a\nB\nc\nnew\nd\n", []), ("a\nb\nc\nd\ne\n", []), ("a\nB\nc\nd\ne\n", []), ("a\nb\nc\nd\n", []),
+    ("a\nB\nmine\nd\n", ["x, line 3: `mine` instead of `c`"]), ("a\nc\nd\ne\n", ["x, line 2: `b` removed"]),
+    ("a\nb\nc\nnew\nd\nf\n", ["x, line 6: `f` instead of `e`"]), ("B\nc\nnew\nd\n", ["x, line 1: `a` removed"])])
+def test_what_is_like_in_todays_handout_is_no_edit(text, said):
+    """The teacher may have corrected a file by hand, or a part of it."""
+    found = edits.compare("x", "a\nb\nc\nd\ne\n", text, "a\nB\nc\nnew\nd\n")
+    assert found == said
+
+
+def test_corrected_files_are_no_edits(filled):
+    originals = edits.handed_out(filled)
+    today = {**originals, "lib/new.py": "x = 1\n", "setup.cfg": originals["setup.cfg"] + "[mypy]\n"}
+    del today["lib/script.py"]
+    (filled / "lib" / "new.py").write_text("x = 1\n")
+    (filled / "lib" / "script.py").unlink()
+    (filled / "setup.cfg").write_text(today["setup.cfg"])
+    assert edits.find_edits(filled, originals, today) == []
+    assert edits.find_edits(filled, originals) == ["lib/script.py is missing"] + [
+        f"setup.cfg, line {today['setup.cfg'].count(chr(10))}: `[mypy]` added", "lib/new.py is new"]
+    (filled / "lib" / "new.py").write_text("x = 2\n")
+    assert edits.find_edits(filled, originals, today) == ["lib/new.py, line 1: `x = 2` instead of `x = 1`"]
+
+
+def test_repeated_lines_take_no_time():
+    since = time.monotonic()
+    for text in ("a\n" * 20000, "a\nb\n" * 10000, "\n" * 20000 + "b\n" * 3):
+        edits.compare("x", "a\nb\nc\n" * 300, text)
+    assert time.monotonic() - since < 10
+    assert edits.compare("x", "a\nb\nc\n" * 300, "a\n" * 20000) == ["x: too many equal lines to compare"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_record_that_unpacks_to_a_gigabyte(tmp_path, method):
+    """It is not read, even if its header gives a small size."""
+    resource = pytest.importorskip("resource")
+    (tmp_path / "tests").mkdir()
+    with zipfile.ZipFile(str(tmp_path / edits.HANDED_OUT), "w", method) as archive:
+        with archive.open(zipfile.ZipInfo("lib/x.py"), "w") as file:
+            for _ in range(256):
+                file.write(bytes(2 ** 20))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert edits.handed_out(tmp_path) == {}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50000
+    with zipfile.ZipFile(str(tmp_path / edits.HANDED_OUT), "w") as archive:
+        for number in range(edits.MOST_FILES + 1):
+            archive.writestr(f"lib/x{number}.py", "")
+    assert edits.handed_out(tmp_path) == {}
+
+
+def test_files_in_lib_that_are_not_code(filled):
+    for name in ("weights.npy", "notes.csv", ".DS_Store", "__pycache__/x.pyc", "loss_vae.py.new", "a.mine1", "b.part"):
+        (filled / "lib" / name).parent.mkdir(exist_ok=True)
+        (filled / "lib" / name).write_bytes(b"")
+    (filled / "lib" / "own.toml").write_bytes(b"")
+    assert edits.find_edits(filled, edits.handed_out(filled)) == [
+        "lib/own.toml is new (only .py files of lib are graded)",
+        "lib/notes.csv is new (only .py files of lib are graded)",
+        "lib/weights.npy is new (only .py files of lib are graded)"]
+    (filled / "lib" / "data").mkdir()
+    for number in range(30):
+        (filled / "lib" / "data" / f"{number}.png").write_bytes(b"")
+    found = edits.find_edits(filled, edits.handed_out(filled))
+    assert len(found) == 7 and found[-1] == "lib: 27 more files that are not graded"
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut off", "other", "inside"])

@@ -49,8 +49,8 @@ def summary(count, folder, editions=f"which already has edition {TODAY}"):
     return f"{count} files changed in {folder}, {editions}; the contents of the gaps are kept"
 
 
-def run_update(project, folder, **options):
-    return subprocess.run([sys.executable, "-m", "course.handout", "--update", str(folder)], cwd=str(project),
+def run_update(project, *folders, **options):
+    return subprocess.run([sys.executable, "-m", "course.handout", "--update", *map(str, folders)], cwd=str(project),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
                           env=dict(os.environ, PYTHONIOENCODING="utf-8"), **options)
 
@@ -84,10 +84,12 @@ def test_corrections_come_and_the_work_stays(new, work):
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert done.stdout.splitlines() == [
         "docs/assignment.md is updated", "lib/brand_new.py is new",
-        "lib/explore_latent_space.py is updated", "lib/loss_vae.py is updated",
+        "lib/explore_latent_space.py is updated",
+        "lib/loss_vae.py is updated; instructions in a gap of forward have changed: read them in lib/loss_vae.py.new",
         "lib/model_vae.py is updated", "tests/test_loss.py is updated",
         "lib/monitor_gan.py is removed", summary(7, work)]
     after, edition = contents(work), {name: data for name, (_, data) in handout.build(new).items()}
+    assert after.pop("lib/loss_vae.py.new") == edition[LOSS]
     mine = {"feedback.md", "submission.pdf", "results_kl1.0/checkpoint.pt"}
     assert set(after) == set(edition) | mine
     for name, data in after.items():
@@ -182,6 +184,62 @@ def test_gaps_that_moved_are_found():
     assert "    x = 1\n\n    raise" in handout.fill(new, begun, old)
 
 
+def test_a_function_with_a_gap_is_renamed(new, work):
+    """Its gaps are matched by their order, here and in grading."""
+    for name in ("def encode(", "def decode("):
+        change(new, "lib/model_vae.py", name, name.replace("code(", "coded("))
+    before = handout.build(new, keep=["1.1"])["lib/model_vae.py"][1]
+    mine = (work / "lib" / "model_vae.py").read_text(encoding="utf-8")
+    assert handout.fill(handout.build(new)["lib/model_vae.py"][1].decode(), mine) == before.decode()
+    assert run_update(new, work).stdout.splitlines() == ["lib/model_vae.py is updated", summary(1, work)]
+    assert (work / "lib" / "model_vae.py").read_bytes() == before
+
+
+def test_a_correction_that_a_teacher_made_by_hand(new, work):
+    """It is no edit of the team, even if only a part of it was made."""
+    for project in (new, work):
+        change(project, LOSS, "import torch\n", "import math\nimport torch\n")
+        change(project, "lib/model_vae.py", "import torch\n", "import math\nimport torch\n")
+    change(new, LOSS, "A scalar, in nats", "One number, in nats")
+    assert run_update(new, work).stdout.splitlines() == ["lib/loss_vae.py is updated", summary(1, work)]
+    assert find_edits(work, handed_out(work)) == []
+
+
+def test_new_instructions_in_gaps(new, work):
+    """They can be read in NAME.new if the gap is filled; nothing else of the file need be new."""
+    change(new, LOSS, "over all latents and images.", "over all latents and all images.")
+    change(new, "lib/explore_latent_space.py", "# START TODO 1.3 ########################\n",
+           "# START TODO 1.3 ########################\n    # Take care.\n")
+    before = (work / LOSS).read_bytes()
+    assert run_update(new, work).stdout.splitlines() == [
+        "lib/explore_latent_space.py is updated",
+        "lib/loss_vae.py is updated; instructions in a gap of forward have changed: read them in lib/loss_vae.py.new",
+        summary(2, work)]
+    assert (work / LOSS).read_bytes() == before and not (work / "lib" / "explore_latent_space.py.new").exists()
+    assert (work / f"{LOSS}.new").read_bytes() == handout.build(new)[LOSS][1]
+    assert find_edits(work, handed_out(work)) == []
+    assert run_update(new, work).stdout.startswith("0 files changed")
+
+
+def test_several_teams(new, work, tmp_path):
+    """A folder that cannot be updated gets a line; the others are updated."""
+    change(new, "lib/model_vae.py", "import torch\n", "import math\nimport torch\n")
+    shutil.copytree(str(work), str(tmp_path / "blocked"))
+    (tmp_path / "blocked" / "lib" / "model_vae.py").unlink()
+    (tmp_path / "blocked" / "lib" / "model_vae.py").mkdir()
+    shutil.copytree(str(work), str(tmp_path / "other"))
+    done = run_update(new, work, tmp_path / "nothing", tmp_path / "blocked", tmp_path / "other")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == ["lib/model_vae.py is updated", summary(1, work),
+                                        "lib/model_vae.py is updated", summary(1, tmp_path / "other")]
+    nothing, blocked = done.stderr.splitlines()
+    assert nothing == f"handout: {tmp_path / 'nothing'} contains no handout (no readable tests/handout.zip in it)"
+    assert blocked.startswith(f"handout: {tmp_path / 'blocked'} could not be updated: ")
+    done = subprocess.run([sys.executable, "-m", "course.handout", "one", "two"], cwd=str(new), stderr=subprocess.PIPE,
+                          universal_newlines=True)
+    assert done.returncode == 2 and "only --update accepts several" in done.stderr and not (new / "one").exists()
+
+
 def test_an_interrupted_update_can_be_repeated(new, work):
     """The disk is full after some files: each file is either old or new, and a second update completes it."""
     resource = pytest.importorskip("resource")
@@ -209,7 +267,7 @@ def test_a_folder_without_a_handout(project, tmp_path, prepare):
         with zipfile.ZipFile(str(folder / "tests" / "handout.zip"), "w") as file:
             file.writestr("lib/x.py", "")
     done = run_update(project, folder)
-    assert done.returncode == 2 and done.stderr == (
+    assert done.returncode == 1 and done.stderr == (
         f"handout: {folder} contains no handout (no readable tests/handout.zip in it)\n")
 
 
@@ -251,7 +309,8 @@ def test_a_handout_of_edition_1(project, tmp_path):
     done = run_update(project, work)
     assert done.returncode == 0 and "changed outside its gaps" not in done.stdout
     assert done.stdout.endswith(f", from an edition before {TODAY} to {TODAY}; the contents of the gaps are kept\n")
-    assert set(contents(work)) == set(handout.build(project)) and find_edits(work, handed_out(work)) == []
+    after = {name for name in contents(work) if not name.endswith(".py.new")}
+    assert after == set(handout.build(project)) and find_edits(work, handed_out(work)) == []
     done = subprocess.run([sys.executable, "-m", "tests"], cwd=str(work), stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, universal_newlines=True)
     assert done.returncode == 0 and f"\nEdition {TODAY} of " in done.stdout, done.stdout

@@ -15,6 +15,7 @@ PARTS = "Major problems", "Helpful?", "Hours", "Other feedback"
 PDF_IS_THERE = "submission.pdf is there"
 LONGEST_FEEDBACK = 50000                            # characters; the expressions below are slow on more
 MEMBERS = 3                                         # a team has at most this many
+STYLE_TIMEOUT = 60                                  # seconds; pycodestyle takes less than one
 CHECK = Path(__file__).resolve().parent / "style.py"
 UNFILLED = re.compile(r"^\s*raise NotImplementedError\(.Task \S+ is not filled in yet", re.MULTILINE)
 
@@ -25,8 +26,11 @@ def style(folder: Path) -> List[str]:
     gaps = sum(len(gap_lines(text)) for text in texts)
     if gaps and gaps == len(UNFILLED.findall("\n".join(texts))):
         return ["none of the gaps has been filled in yet"]
-    done = subprocess.run([sys.executable, str(CHECK), "--max-line-length", "120", "."], cwd=str(folder),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        done = subprocess.run([sys.executable, str(CHECK), "--max-line-length", "120", "."], cwd=str(folder),
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=STYLE_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return ["pycodestyle took too long"]
     messages = [in_one_line(line) for line in done.stdout.decode("utf-8", errors="replace").split("\n") if line]
     if done.returncode and not messages:
         return ["pycodestyle failed"]

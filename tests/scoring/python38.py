@@ -59,35 +59,38 @@ for _line in NEW_NAMES.replace("\n     ", " ").strip().splitlines():
 def find_newer(folder: Path) -> List[str]:
     """Describe what Python 3.8 cannot run in the folder's scripts and in its lib."""
     found: List[str] = []
-    for path, text in _code(folder):
-        line = unreadable(text)
-        newer = newer_names(text) if line is None else [(line, "Python 3.8 does not understand this line")]
+    for path, source in _code(folder):
+        line = unreadable(source)
+        newer = newer_names(source) if line is None else [(line, "Python 3.8 does not understand this line")]
         found += [in_one_line(f"{path}, line {number}: {words}") for number, words in newer]
     return found
 
 
 def unreadable_files(folder: Path) -> List[Tuple[str, int]]:
     """Return the files that Python 3.8 cannot parse, each with the first line that it does not understand."""
-    lines = [(path, unreadable(text)) for path, text in _code(folder)]
+    lines = [(path, unreadable(source)) for path, source in _code(folder)]
     return [(in_one_line(path), line) for path, line in lines if line is not None]
 
 
-def _code(folder: Path) -> List[Tuple[str, str]]:
-    """Return path and text of the scripts and of all files in lib."""
-    return [(path.relative_to(folder).as_posix(), path.read_bytes().decode("utf-8-sig", errors="replace"))
+def _code(folder: Path) -> List[Tuple[str, bytes]]:
+    """Return path and contents of the scripts and of all files in lib."""
+    return [(path.relative_to(folder).as_posix(), path.read_bytes())
             for path in sorted(set(folder.glob("*.py")) | set(folder.glob("lib/**/*.py"))) if path.is_file()]
 
 
 # Syntax
 
-def unreadable(text: str) -> Optional[int]:
-    """Return the first line that Python 3.8 cannot parse, or None."""
+def unreadable(source: bytes) -> Optional[int]:
+    """Return the first line of a file that Python 3.8 cannot compile, or None."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")             # about invalid escapes
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+            text = source.decode(encoding)              # imports accept other bytes in comments, scripts do not
             tree = ast.parse(text)
+            compile(text, "<unknown>", "exec", dont_inherit=True)  # also finds a `return` outside of functions
     except SyntaxError as error:
-        lines = text.splitlines()
+        lines = source.decode("utf-8", errors="replace").splitlines()
         inside = (error.text or "").strip("()\n ")      # up to 3.11, an f-string is parsed separately, as line 1
         if error.filename == "<fstring>" and any(inside in line for line in lines):
             return next(number for number, line in enumerate(lines, 1) if inside in line)
@@ -171,9 +174,9 @@ def _newer_tokens(text: str) -> Iterator[int]:
 
 # Names
 
-def newer_names(text: str) -> List[Tuple[int, str]]:
-    """Return the lines that need a newer Python when they run, and why. Python 3.8 must be able to parse the text."""
-    tree = ast.parse(text)
+def newer_names(source: bytes) -> List[Tuple[int, str]]:
+    """Return the lines that need a newer Python when they run, and why. Python 3.8 must be able to compile the file."""
+    tree = ast.parse(source)
     aliases = _imported(tree)
     bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
     bound |= {getattr(node, "arg", "") or getattr(node, "name", "") for node in ast.walk(tree)

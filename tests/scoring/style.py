@@ -3,12 +3,14 @@
     python tests/scoring/style.py --max-line-length 120 .
 
 On Python 3.12 and later, pycodestyle also checks the code inside the braces of f-strings; on 3.10 and later, it treats
-names like `match` as keywords. This check does neither.
+names like `match` as keywords. This check does neither. It also reports files that Python cannot compile, as E901.
 """
 import io
 import keyword
 import re
-from typing import List, Sequence
+import tokenize
+import warnings
+from typing import Any, Iterator, List, Sequence
 
 import pycodestyle
 
@@ -31,7 +33,25 @@ def without_f_strings(lines: Sequence[str]) -> List[str]:
     return io.StringIO(LITERAL.sub(make_plain, "".join(lines)), newline="").readlines()
 
 
+class Checker(pycodestyle.Checker):  # type: ignore[misc]
+    """Check one file. pycodestyle only splits it into words, so without this, a text in English may pass."""
+
+    def generate_tokens(self) -> Iterator[Any]:
+        """Yield the words of the file, after a check that Python can compile it."""
+        try:
+            with tokenize.open(self.filename) as file, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                compile(file.read(), self.filename, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            line = min(getattr(error, "lineno", 0) or 1, len(self.lines) or 1)
+            self.report_error(line, 0, "E901 Python cannot compile this file", self.generate_tokens)
+        except OSError:
+            pass                                        # pycodestyle reports it
+        yield from super().generate_tokens()
+
+
 if __name__ == "__main__":
+    pycodestyle.Checker = Checker
     read_lines = pycodestyle.readlines
     pycodestyle.readlines = lambda path: without_f_strings(read_lines(path))
     keyword.issoftkeyword = lambda word: False
