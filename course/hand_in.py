@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Callable, Iterator, List, Tuple
 
+from course import history
 from course.archives import (
     DEEPEST,
     MB,
@@ -78,10 +79,16 @@ def _collect(path: Path, scratch: Path) -> Tuple[Path, List[str]]:
         raise HandInError("no such file or folder" if missing else f"cannot be read ({error.strerror})") from None
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise HandInError("neither a folder nor a file")
-    if stat.S_ISDIR(mode) and _is_bare(path):
-        raise HandInError("a bare git repository: clone it and grade the clone")
     scratch.mkdir()
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(mode) and _is_bare(path):
+        files = scratch.with_name(f"{scratch.name}.checkout")
+        try:
+            for words in history.checkout(path, files):
+                copy.left_out.add("files", words, "")
+        except history.HistoryError as error:
+            raise HandInError(f"a bare git repository that cannot be read: {error}") from None
+        copy.add(_in_folder(files, copy.left_out), scratch)
+    elif stat.S_ISDIR(mode):
         copy.add(_in_folder(path, copy.left_out), scratch)
     else:
         copy.add(in_archive(path, copy.left_out), scratch)

@@ -2,6 +2,7 @@
 import json
 import os
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Sequence
 
@@ -30,6 +31,7 @@ def judge_submission(command: socket.socket, folder: Path, number: int) -> None:
     with open(os.devnull, "r+") as nothing:
         for stream in (0, 1, 2):
             os.dup2(nothing.fileno(), stream)
+    tempfile.tempdir = str(folder)                  # removed with it, even if this process is killed
     request = json.loads(command.makefile("rb").readline())
     command.close()
     printed: Dict[str, str] = {}

@@ -3,7 +3,7 @@ import shutil
 from pathlib import Path
 from typing import List, NamedTuple
 
-from course import handout
+from course import handout, history
 from course.hand_in import collect
 from tests.scoring import edits
 from tests.scoring.report import in_one_line
@@ -68,7 +68,8 @@ def lay_out(path: Path, scratch: Path, pristine: Path) -> LaidOut:
     new = {found.relative_to(folder).as_posix() for found in folder.glob("lib/**/*.py")} - given
     for name in sorted(new | {"feedback.md", "submission.pdf"}):
         left_out += add(folder / name, fresh / name, name)
-    return LaidOut(fresh, folder, find_edits(folder, fresh) + left_out, "")
+    notes = [words for words in (history.unmerged(path),) if words]
+    return LaidOut(fresh, folder, find_edits(folder, fresh) + left_out + notes, history.last_commit(path) or "")
 
 
 def add(path: Path, to: Path, name: str) -> List[str]:

@@ -81,8 +81,15 @@ def git_checkout(path):
     return path
 
 
+def bare_clone(path):
+    git_checkout(path.with_name("work"))
+    subprocess.check_call(["git", "clone", "-q", "--bare", str(path.with_name("work")), str(path)])
+    return path
+
+
 GRADABLE = {
     "a folder": lambda path: write(path),
+    "a bare repository": bare_clone,
     "a folder in folders": lambda path: write(path, prefix="download/team main/"),
     "a folder beside others": lambda path: write(write(path, prefix="team/"), {".DS_Store": b"", "s.pdf": b"x"}),
     "a git checkout": git_checkout,
