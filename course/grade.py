@@ -78,10 +78,9 @@ def check_output(output: Path) -> List[Result]:
     return results
 
 
-def grade_all(args: argparse.Namespace, earlier: Sequence[Result]) -> None:
+def grade_all(args: argparse.Namespace, names: Sequence[str], earlier: Sequence[Result]) -> None:
     """Grade the submissions, print a line for each, and keep scores.csv up to date."""
     from tqdm import tqdm
-    names = names_of(args.submissions, {result.name: result.path for result in earlier})
     fingerprints = {result.name: result.fingerprint for result in earlier if not args.again}
     saved = time.monotonic()
     with Pool(min(args.jobs, len(names)), not args.unconfined) as pool, ThreadPoolExecutor(args.jobs) as threads:
@@ -97,13 +96,13 @@ def grade_all(args: argparse.Namespace, earlier: Sequence[Result]) -> None:
                     sys.stdout.flush()
                     bar.update()
                     if time.monotonic() - saved > 5:
-                        save_table(args.output)
+                        save_table(args.output, names)
                         saved = time.monotonic()
         finally:
             for future in futures:
                 future.cancel()
             pool.close()                            # now, so that the threads end
-            save_table(args.output)
+            save_table(args.output, names)
 
 
 def say_layers(layers: Dict[str, bool]) -> None:
@@ -145,9 +144,10 @@ def main() -> None:
             stream.reconfigure(errors="replace")    # characters that this terminal cannot show
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
-    if args.submissions:
-        grade_all(args, earlier)
-    results = save_table(args.output)
+    names = names_of(args.submissions, {result.name: result.path for result in earlier})
+    if names:
+        grade_all(args, names, earlier)
+    results = save_table(args.output, names)
     not_graded = [result for result in results if not result.score]
     print(f"graded {len(results) - len(not_graded)} of {len(results)}; the scores are in {args.output}", flush=True)
     for result in not_graded:

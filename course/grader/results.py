@@ -133,9 +133,17 @@ def rows(results: Sequence[Result]) -> List[List[str]]:
     return lines
 
 
-def save_table(folder: Path) -> List[Result]:
-    """Write scores.csv from all results in a folder, and return these. Raises OSError."""
-    results = load_all(folder)
+def save_table(folder: Path, first: Sequence[str] = ()) -> List[Result]:
+    """Write scores.csv from all results in a folder, and return these.
+
+    Args:
+        first: names of submissions whose rows come first, in this order; the others follow by name.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    places = {name: place for place, name in enumerate(first)}
+    results = sorted(load_all(folder), key=lambda result: places.get(result.name, len(places)))
     write(folder / "scores.csv", as_csv(rows(results)))
     return results
 

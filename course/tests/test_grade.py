@@ -281,7 +281,7 @@ def test_the_archive_holds_nothing_that_solves_a_task(autograder):
     """Students' code runs beside it."""
     files = contents(autograder / "source")
     assert "course/grader/server.py" in files and "tests/handout.zip" in files
-    assert not [name for name in files if name.startswith(("course/answers", "course/bank", "course/tests", ".git"))]
+    assert not [name for name in files if name.startswith(("course/answers", "course/bank", "course/tests", ".git/"))]
     gaps = [gap for gap in handout.find_gaps(ROOT)]
     for name, data in files.items():
         text = data.decode("utf-8", errors="replace") if name.endswith((".py", ".md")) else ""
