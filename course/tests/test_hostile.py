@@ -52,7 +52,9 @@ from tests.scoring.tasks import TASKS
 pytestmark = pytest.mark.skipif(not confine.is_possible(), reason="only Linux can confine students' code")
 
 FOLDER = Path(__file__).resolve().parent / "hostile"
-LIMITS, HONEST_LIMITS, SECONDS = (3.0, 1.0, 8.0), (60.0, 30.0, 300.0), 60.0
+# Seconds for calls. The tests of task 1.1 come first: after so long, those of the last tasks no longer run.
+LIMITS, LIMITS_WITH_SOLVED, HONEST_LIMITS = (3.0, 1.0, 4.0), (10.0, 3.0, 60.0), (60.0, 30.0, 300.0)
+SECONDS = 60.0
 MOST_MEMORY = 900 * 2 ** 20                         # bytes of a trusted process; one has about 450 MB
 TOKEN = uuid.uuid4().hex
 POINTS = {task.number: Fraction(task.points) for task in TASKS}
@@ -69,6 +71,7 @@ class Case:
     def set(self, key, value):
         if key == "solved":
             self.solved = value.split()
+            self.limits = LIMITS_WITH_SOLVED
         elif key == "earns":
             self.earns = {number: Fraction(points) for number, points in map(str.split, value.split(","))}
         elif key == "limits":
@@ -109,7 +112,7 @@ CASES = [case for path in sorted(FOLDER.glob("*.txt")) if path.name != "attack.t
 # Building the submissions
 
 def fill_gaps(solved, code):
-    """Return the files of lib, by path. A module in which no gap is filled says so when it is imported: that is quicker.
+    """Return the files of lib, by path. A module in which no gap is filled says so at its import: that is quicker.
 
     Args:
         solved: tasks whose gaps keep the reference solution.
@@ -254,6 +257,10 @@ def fifo(folder):
     os.mkfifo(str(folder / "submission.pdf"))
 
 
+def large_feedback(folder):
+    (folder / "feedback.md").write_text("## Hours\n[" + "1," * 1500000 + "]")
+
+
 def slow_feedback(folder):
     (folder / "feedback.md").write_text("-->" * 60000 + "<!--" * 60000)
 
@@ -368,8 +375,8 @@ def settings_of(pid):
 def left_behind():
     """Return files with the token where they could be left."""
     found = []
-    for place in ("/tmp", "/var/tmp", "/dev/shm", "/run", "/etc", "/usr/lib", f"{sys.prefix}/lib", str(ROOT),
-                  f"{ROOT}/lib", f"{ROOT}/tests"):
+    for place in ("/tmp", "/var/tmp", "/dev/shm", "/run", "/etc", "/usr/lib", "/usr/lib/python3",
+                  f"{sys.prefix}/lib", str(ROOT), f"{ROOT}/lib", f"{ROOT}/tests"):
         with contextlib.suppress(OSError):
             found += [os.path.join(place, name) for name in os.listdir(place)
                       if TOKEN in name and name != f"hostile-world-{TOKEN}"]
@@ -396,6 +403,14 @@ class ThreadsOwnLimits(Pool):
     """A pool whose limits each thread sets for itself."""
     own = threading.local()
     limits = property(lambda self: getattr(self.own, "limits", LIMITS), lambda self, value: None)
+    not_closed = ""
+
+    def close(self):
+        try:
+            super().close()
+        except RecursionError as error:
+            self.not_closed = f"{self.folder} is left: {error!r}"
+            subprocess.call(["rm", "-rf", str(self.folder)])
 
 
 def watch_memory(pool, stop, largest):
@@ -425,7 +440,8 @@ class Graded:
 
 
 class Finished:
-    graded, harm, largest = {}, {}, []
+    def __init__(self):
+        self.graded, self.harm, self.largest = {}, {}, []
 
 
 @pytest.fixture(scope="module")
@@ -443,7 +459,8 @@ def finished():
     try:
         handout.write(ROOT, folder / "base")
         honest = {"full": NUMBERS, "partial": ["1.2", "2.2"]}
-        with ThreadsOwnLimits(2) as pool:
+        with contextlib.ExitStack() as closing:
+            pool = closing.enter_context(ThreadsOwnLimits(2))
             words = world.words(pool.server.pid)
             watcher = threading.Thread(target=watch_memory, args=(pool, stop, done.largest))
             watcher.start()
@@ -466,12 +483,24 @@ def finished():
             todo[half:half] = [("full 1", tasks[0][1], HONEST_LIMITS)]
             todo += [(f"{case.title} 2", path, HONEST_LIMITS) for case, path in tasks]
 
+            pools, lock = [pool], threading.Lock()
+
             def grade(name, path, limits):
-                pool.own.limits = limits
+                mine = pools[-1]
+                mine.own.limits = limits
                 started, earlier = time.monotonic(), world.state(pool.server.pid)
                 file_name = "".join(char if char.isalnum() else " " for char in name)
-                pool.grade(path, file_name, world.scores, 7)
-                text, page = ((world.scores / f"{file_name}.{end}").read_text(encoding="utf-8") for end in ("json", "md"))
+                try:
+                    mine.grade(path, file_name, world.scores, 7)
+                except Exception as error:          # a worker has ended: the others go on with a new pool
+                    done.graded[name] = error
+                    print(f"{name}: {error!r}", file=sys.stderr, flush=True)
+                    with lock:
+                        if pools[-1] is mine:
+                            pools.append(closing.enter_context(ThreadsOwnLimits(2)))
+                    return
+                text, page = ((world.scores / f"{file_name}.{end}").read_text(encoding="utf-8")
+                              for end in ("json", "md"))
                 now = world.state(pool.server.pid)
                 changed = [f"{key}: {earlier.get(key)} became {now.get(key)}" for key in {*earlier, *now}
                            if earlier.get(key) != now.get(key)]
@@ -483,7 +512,6 @@ def finished():
                 for future in futures:
                     future.result()
             after = world.state(pool.server.pid)
-            place = pool.folder
         time.sleep(0.5)
         left = {number: state for number, state in children().items()
                 if number not in children_before and number != world.victim.pid}
@@ -493,7 +521,7 @@ def finished():
             "the project": dict(set(all_before.items()) ^ set(checksums().items())),
             "what was received": list(world.received),
             "processes": left,
-            "the temporary folder": [str(place)] * place.exists() + sorted(os.listdir(str(world.temp))),
+            "the temporary folder": [one.not_closed for one in pools if one.not_closed] + os.listdir(str(world.temp)),
             "the scores": {path.name for path in world.scores.iterdir()} - {
                 "".join(char if char.isalnum() else " " for char in name) + end
                 for name, _, _ in todo for end in (".json", ".md")}}
@@ -515,8 +543,8 @@ def finished():
 
 
 def chosen():
-    """Return the cases to run: all, or those whose titles contain the words in HOSTILE."""
-    return [case for case in CASES if os.environ.get("HOSTILE", "") in case.title]
+    """Return the cases to run: all, or those whose titles match the regular expression in HOSTILE."""
+    return [case for case in CASES if re.search(os.environ.get("HOSTILE", ""), case.title)]
 
 
 def test_the_bank():
@@ -528,6 +556,7 @@ def test_the_bank():
 def test_a_hostile_submission(finished, case):
     """It earns what it may, no attempt succeeds, nothing around it changes, and it gets a row in time."""
     graded = finished.graded[case.title]
+    assert not isinstance(graded, Exception), f"the grader itself has ended: {graded!r}"
     assert not re.findall("BREACH: [^\\\\\"]*", graded.text), set(re.findall("BREACH: [^\\\\\"]*", graded.text))
     assert TOKEN not in graded.text and TOKEN not in graded.page, "a secret is in the result"
     assert "BEGIN SOLUTION" not in graded.text
@@ -541,8 +570,9 @@ def test_a_hostile_submission(finished, case):
     assert len(graded.text) < 2 ** 20 and len(graded.page) < 2 ** 20
     for line in graded.page.split("\n"):            # what they wrote is in blocks of code
         assert line.startswith("    ") or not re.search(r"hostile|<\w|::\w+|\x1b", line), line
-    lines = [memory for memory, when in finished.largest if memory > MOST_MEMORY and graded.started < when < graded.ended]
-    assert not lines, f"a trusted process has used {max(lines) // 2 ** 20} MB"
+    large = [memory for memory, when in finished.largest
+             if memory > MOST_MEMORY and graded.started < when < graded.ended]
+    assert not large, f"a trusted process has used {max(large) // 2 ** 20} MB"
 
 
 def test_honest_submissions_are_not_affected(finished):
