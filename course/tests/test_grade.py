@@ -124,6 +124,15 @@ def test_an_earlier_edition_is_graded_with_the_tests_of_today(team):
     assert earned(score.rows)["1.1"] == 4 and score.based_on == str(TODAY.number)
 
 
+def test_a_correction_by_hand_is_no_edit(team, tmp_path):
+    """A teacher has changed the team's file to what it is in today's handout."""
+    older = dict(contents(team), **{"tests/test_vae.py": b'"""Others."""\n'})
+    (team / HANDED_OUT).write_bytes(handout._pack(older))
+    handout.write(ROOT, tmp_path / "fresh")
+    assert grade.find_edits(team, tmp_path / "fresh") == [
+        "tests/handout.zip is from an earlier handout, or has been changed"]
+
+
 def test_the_edition_of_a_submission_is_recorded(team, tmp_path):
     """It is the one in tests/handout.zip, whatever the team's CHANGELOG.md says."""
     older = {**contents(team), CHANGELOG: b"# Changelog\n\n## Edition 1 (2026-11-25)\n"}
