@@ -27,34 +27,44 @@ FIRST_USER = 200000             # as root: users that nobody else is
 PDEATHSIG, DUMPABLE, SECCOMP, SUBREAPER, NO_NEW_PRIVS = 1, 4, 22, 36, 38
 
 # Landlock: rights to files by their bit, and what each version of the interface added
-READ = 1 << 2 | 1 << 3                                          # files, and the names in folders
-WRITE = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8              # files and folders; no devices, sockets, pipes or links
+READ_FILE, LIST = 1 << 2, 1 << 3
+# Only files can be made in the scratch folder, and not be removed: so the caller sees how much is written.
+WRITE = 1 << 1 | 1 << 8 | 1 << 14                               # write, make a regular file, truncate
 FILES = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 TCP, SCOPES = (4, 3), (6, 3)                                    # since which version, and all bits
 RULESET_CREATE, RULESET_ADD, RULESET_RESTRICT = 444, 445, 446   # the same numbers on every machine
 
-# What seccomp refuses, with the numbers of x86_64 and aarch64 (0: not there): processes, programs and signals; the
-# memory of others; network; interfaces that go around Landlock; and what Landlock leaves open, such as modes, owners
-# and times of files, and memory that outlives the process.
+# What seccomp refuses, with the numbers of x86_64 and aarch64 (0: not there)
 REFUSED = {
+    # processes, programs and signals
     "fork": (57, 0), "vfork": (58, 0), "execve": (59, 221), "execveat": (322, 281), "kill": (62, 129),
     "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
-    "pidfd_send_signal": (424, 424), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "ptrace": (101, 117),
-    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "process_madvise": (440, 440), "kcmp": (312, 272),
-    "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "io_uring_setup": (425, 425),
-    "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "unshare": (272, 97), "setns": (308, 268),
-    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "open_tree": (428, 428),
-    "move_mount": (429, 429), "fsopen": (430, 430), "fsmount": (432, 432), "open_by_handle_at": (304, 265),
-    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "keyctl": (250, 219),
-    "add_key": (248, 217), "request_key": (249, 218), "memfd_create": (319, 279), "memfd_secret": (447, 447),
-    "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180), "chmod": (90, 0),
-    "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, 0), "fchown": (93, 55),
+    "setpriority": (141, 140), "sched_setscheduler": (144, 119), "ioprio_set": (251, 30),
+    # the memory of others, and memory that outlives the process
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "memfd_create": (319, 279), "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190),
+    "semop": (65, 193), "semctl": (66, 191), "semtimedop": (220, 192), "msgget": (68, 186), "msgsnd": (69, 189),
+    "msgrcv": (70, 188), "msgctl": (71, 187), "mq_open": (240, 180), "mq_unlink": (241, 181),
+    # network
+    "socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200),
+    # other views of the file system, and other ways into the kernel
+    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
+    "chroot": (161, 51), "open_by_handle_at": (304, 265), "fanotify_init": (300, 262), "inotify_init": (253, 0),
+    "inotify_init1": (294, 26), "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
+    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "syslog": (103, 116),
+    # what Landlock leaves open: modes, owners, attributes and times of files
+    "chmod": (90, 0), "fchmod": (91, 52), "fchmodat": (268, 53), "chown": (92, 0), "fchown": (93, 55),
     "lchown": (94, 0), "fchownat": (260, 54), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "utimensat": (280, 88),
-    "utime": (132, 0), "utimes": (235, 0), "futimesat": (261, 0), "truncate": (76, 45), "setpriority": (141, 140),
-    "sched_setscheduler": (144, 119), "ioprio_set": (251, 30), "syslog": (103, 116),
+    "utime": (132, 0), "utimes": (235, 0), "futimesat": (261, 0), "truncate": (76, 45),
 }
-CLONE, CLONE3, PRLIMIT = (56, 220), (435, 435), (302, 261)
+# The numbers from 424 on are the same on every machine. Of these, only some are known to be harmless.
+FIRST_NEW, HARMLESS = 424, {"close_range": 436, "faccessat2": 439, "epoll_pwait2": 441, "futex_waitv": 449}
+# Refused if an argument, counted from 0, has one of these bits: files without a name
+BITS = {"open": ((2, 0), 1, 0x400000), "openat": ((257, 56), 2, 0x400000)}
+# Refused if the first argument is one of these: prctl's PDEATHSIG and DUMPABLE, so that it dies with its caller
+VALUES = {"prctl": ((157, 167), (PDEATHSIG, DUMPABLE))}
+CLONE, PRLIMIT = (56, 220), (302, 261)
 CLONE_THREAD, X32 = 0x10000, 0x40000000
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # the column above, and the kernel's name
 
@@ -153,15 +163,15 @@ def _landlock(read: Sequence[Path], listed: Sequence[Path], scratch: Path) -> No
     system = [Path(path) for path in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/zoneinfo",
                                       "/etc/ld.so.cache", "/etc/localtime", "/proc/cpuinfo", "/proc/meminfo",
                                       "/sys/devices/system/cpu", "/sys/devices/system/node", "/dev/urandom")]
-    rules = [(path, READ) for path in [*_interpreter(), *system, *read]] + [(path, 1 << 3) for path in listed]
-    rules += [(scratch, everything & (READ | WRITE | 1 << 13 | 1 << 14)), (Path("/dev/null"), 1 << 1 | 1 << 2)]
+    rules = [(path, READ_FILE | LIST) for path in [*_interpreter(), *system, *read]] + [(path, LIST) for path in listed]
+    rules += [(scratch, everything & (READ_FILE | LIST | WRITE)), (Path("/dev/null"), 1 << 1 | READ_FILE)]
     for path, rights in rules:
         try:
             place = os.open(str(path), os.O_PATH | os.O_CLOEXEC)
         except OSError:
             continue
         if not path.is_dir():
-            rights &= 1 << 1 | 1 << 2
+            rights &= 1 << 1 | READ_FILE
         if syscall(RULESET_ADD, ruleset, 1, struct.pack("<Qi", rights, place), 0):
             raise OSError(ctypes.get_errno(), f"Landlock: {path}")
         os.close(place)
@@ -171,25 +181,34 @@ def _landlock(read: Sequence[Path], listed: Sequence[Path], scratch: Path) -> No
 
 
 def _seccomp() -> None:
-    """Refuse the system calls in REFUSED, new processes, and limits of other processes; threads are allowed."""
+    """Refuse the system calls above, new processes, and limits of other processes; threads are allowed."""
     if platform.machine() not in MACHINES:
         raise OSError("no table of system calls for this machine")
     column, name = MACHINES[platform.machine()]
     load, equal, at_least, has_bits, end = 0x20, 0x15, 0x35, 0x45, 0x06     # instructions of BPF
     allow, refuse, missing, kill = 0x7fff0000, 0x00050001, 0x00050026, 0x80000000   # EPERM is 1, ENOSYS is 38
-    first_argument = 16
     filters: List[Tuple[int, int, int, int]] = [
         (load, 0, 0, 4), (equal, 1, 0, name), (end, 0, 0, kill),            # another machine's numbers
         (load, 0, 0, 0), (at_least, 0, 1, X32), (end, 0, 0, refuse)]
     for number in sorted({numbers[column] for numbers in REFUSED.values()} - {0}):
         filters += [(equal, 0, 1, number), (end, 0, 0, refuse)]
-    filters += [
-        (equal, 0, 1, CLONE3[column]), (end, 0, 0, missing),                # glibc then uses clone
-        (equal, 0, 4, CLONE[column]), (load, 0, 0, first_argument), (has_bits, 0, 1, CLONE_THREAD),
-        (end, 0, 0, allow), (end, 0, 0, refuse),
-        (equal, 0, 4, PRLIMIT[column]), (load, 0, 0, first_argument), (equal, 0, 1, 0),     # 0: this process itself
-        (end, 0, 0, allow), (end, 0, 0, refuse),
-        (end, 0, 0, allow)]
+    for number in HARMLESS.values():
+        filters += [(equal, 0, 1, number), (end, 0, 0, allow)]
+    filters += [(at_least, 0, 1, FIRST_NEW), (end, 0, 0, missing)]          # glibc then uses an older one
+
+    def unless(number: int, argument: int, *conditions: Tuple[int, int, int, int]) -> None:
+        """Add: if it is this call, load an argument; allow the call where the conditions do not refuse it."""
+        if number:
+            lines = [(load, 0, 0, 16 + 8 * argument), *conditions, (end, 0, 0, allow)]
+            filters.extend([(equal, 0, len(lines), number), *lines])
+
+    for numbers, argument, bits in BITS.values():
+        unless(numbers[column], argument, (has_bits, 0, 1, bits), (end, 0, 0, refuse))
+    for numbers, values in VALUES.values():
+        unless(numbers[column], 0, *(line for value in values for line in ((equal, 0, 1, value), (end, 0, 0, refuse))))
+    unless(CLONE[column], 0, (has_bits, 1, 0, CLONE_THREAD), (end, 0, 0, refuse))
+    unless(PRLIMIT[column], 0, (equal, 1, 0, 0), (end, 0, 0, refuse))       # 0: this process itself
+    filters.append((end, 0, 0, allow))
     code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *line) for line in filters))
     program = struct.pack("<HxxxxxxQ", len(filters), ctypes.addressof(code))
     prctl(SECCOMP, 2, program)

@@ -3,7 +3,6 @@ import contextlib
 import json
 import os
 import queue
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any, Dict, List, Optional
 
 from course.grader.judge import judge
 from course.grader.layout import make_pristine
+from course.grader.processes import remove
 from course.grader.results import UNCHANGED, not_possible, save
 from tests.scoring.report import in_one_line
 from tests.scoring.score import SHORT_TIMEOUT, TIMEOUT, run_tests
@@ -119,7 +119,7 @@ class Pool:
             except subprocess.TimeoutExpired:
                 os.killpg(self.server.pid, signal.SIGKILL)
                 self.server.wait()
-        shutil.rmtree(str(self.folder), ignore_errors=True)
+        remove(self.folder)
 
     def __enter__(self) -> "Pool":
         return self

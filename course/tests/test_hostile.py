@@ -55,7 +55,7 @@ FOLDER = Path(__file__).resolve().parent / "hostile"
 LIMITS, LIMITS_WITH_SOLVED, HONEST_LIMITS = (3.0, 1.0, 3.0), (10.0, 3.0, 60.0), (60.0, 30.0, 300.0)
 SECONDS = 60.0
 MOST_MEMORY = 900 * 2 ** 20                         # bytes of a trusted process; one has about 450 MB
-TOKEN = uuid.uuid4().hex
+TOKEN, WORLD = uuid.uuid4().hex, f"hostile-world-{uuid.uuid4().hex}"     # a secret; the name of a folder
 POINTS = {task.number: Fraction(task.points) for task in TASKS}
 
 
@@ -379,7 +379,7 @@ def left_behind():
                   f"{sys.prefix}/lib", str(ROOT), f"{ROOT}/lib", f"{ROOT}/tests"):
         with contextlib.suppress(OSError):
             found += [os.path.join(place, name) for name in os.listdir(place)
-                      if TOKEN in name and name != f"hostile-world-{TOKEN}"]
+                      if TOKEN in name and name != WORLD]
     return found
 
 
@@ -447,7 +447,7 @@ class Finished:
 @pytest.fixture(scope="module")
 def finished():
     """Grade everything, two submissions at a time."""
-    folder = Path(tempfile.gettempdir()).resolve() / f"hostile-world-{TOKEN}"
+    folder = Path(tempfile.gettempdir()).resolve() / WORLD
     folder.mkdir()
     confine.prctl(confine.SUBREAPER, 1)             # a process that escapes becomes a child of this one
     world = World(folder)
