@@ -60,7 +60,7 @@ def lay_out(path: Path, scratch: Path, pristine: Path) -> LaidOut:
         today, mine = edits.read(fresh / name) or "", edits.read(folder / name)
         if mine is not None and name.startswith("lib/") and edits.gap_lines(today):
             filled = handout.fill(today, mine)
-            if filled is None or edits.compare(name, theirs.get(name, today), mine):
+            if filled is None or edits.compare(name, theirs.get(name, today), mine, today):
                 shutil.copyfile(str(folder / name), str(fresh / name))
             else:
                 (fresh / name).write_bytes(filled.encode("utf-8", errors="replace"))
