@@ -36,8 +36,8 @@ from tests.scoring.edits import CODE, HANDED_OUT
 
 __all__ = ["HandInError", "collect"]
 
-LARGEST_CODE, LARGEST_SUM = MB, 300 * MB            # bytes of one file that is read as text, and of all files
-LARGEST_CODE_SUM = 5 * MB                           # of the code of the exercise
+LARGEST_CODE, LARGEST_SUM = MB // 4, 300 * MB       # bytes of one file that is read as text, and of all files
+LARGEST_CODE_SUM = 2 * MB                           # of the code of the exercise, of which 0.4 MB are given
 MOST_FILES = 20000
 DEPTH = 3                                           # how deep archives may be nested
 LIB = Path(__file__).resolve().parent.parent / "lib"
@@ -185,14 +185,14 @@ class _Copy:
                 if self.bytes > LARGEST_SUM:
                     raise HandInError(f"more than {LARGEST_SUM // MB} MB, not counting data and environments")
                 if file.tell() + len(block) > limit:
-                    raise ValueError(f"larger than {limit // MB} MB")
+                    raise ValueError(f"larger than {limit // 1024} KB")
                 file.write(block)
 
     def unpack(self) -> None:
         """Replace each archive that is not part of an exercise by a folder with its name. Raises HandInError."""
         exercises = self.exercises()
         found = [path for path in self.scratch.rglob("*") if is_archive(path.name) and path.is_file()
-                 and not set(exercises) & set(path.parents)]
+                 and not path.as_posix().endswith(HANDED_OUT) and not set(exercises) & set(path.parents)]
         for archive in sorted(found):
             packed = self.scratch.with_name(f"{self.scratch.name} {archive.suffix}")
             os.replace(str(archive), str(packed))
@@ -252,7 +252,7 @@ def _repack(path: Path, left_out: LeftOut) -> None:
                     contents[info.filename] = file.read(LARGEST_CODE + 1)
                 size += len(contents[info.filename])
                 if len(contents[info.filename]) > LARGEST_CODE or size > LARGEST_CODE_SUM:
-                    raise ValueError(f"larger than {LARGEST_CODE // MB} MB")
+                    raise ValueError(f"larger than {LARGEST_CODE // 1024} KB")
         with zipfile.ZipFile(str(path), "w") as archive:
             for name, data in contents.items():
                 archive.writestr(zipfile.ZipInfo(name), data)

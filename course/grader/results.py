@@ -87,7 +87,7 @@ def report(result: Result) -> str:
     if result.printed:
         lines += ["## What your code printed", ""]
         for test, said in list(result.printed)[:SHOWN]:
-            lines += [f"In {test}:", "", *(f"    {line[:200]}" for line in said.split("\n")[:10]), ""]
+            lines += [f"In {test.split('::')[-1]}:", "", *(f"    {line[:200]}" for line in said.split("\n")[:10]), ""]
     return "\n".join(lines)
 
 

@@ -43,33 +43,36 @@ def unpack(data: bytes) -> Any:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(LARGEST_HEADER, len(data) - 8):
         raise ValueError("the header is too long")
+    numbers = memoryview(data)[8 + length:]
     try:
-        return _build(json.loads(data[8:8 + length].decode()), memoryview(data)[8 + length:])
+        return _build(json.loads(data[8:8 + length].decode()), numbers, [len(numbers)])
     except (RecursionError, TypeError, KeyError, OverflowError) as error:
         raise ValueError(f"the header is malformed ({error})") from None
 
 
-def _build(tree: Any, numbers: memoryview) -> Any:
+def _build(tree: Any, numbers: memoryview, left: List[int]) -> Any:
+    """Return a part of the value. left holds the number of bytes that no array has taken yet."""
     if not isinstance(tree, dict):
         if isinstance(tree, list):
             raise ValueError("the header is malformed")
         return tree
     (kind, content), = tree.items()
     if kind == "list":
-        return [_build(item, numbers) for item in content]
+        return [_build(item, numbers, left) for item in content]
     if kind == "dict":
-        return {_build(key, numbers): _build(item, numbers) for key, item in content}
+        return {_build(key, numbers, left): _build(item, numbers, left) for key, item in content}
     if kind != "array":
         raise ValueError("the header is malformed")
-    return _array(content, numbers)
+    return _array(content, numbers, left)
 
 
-def _array(content: Sequence[Any], numbers: memoryview) -> np.ndarray:
+def _array(content: Sequence[Any], numbers: memoryview, left: List[int]) -> np.ndarray:
     name, shape, start = content
     dtype = np.dtype(str(name))
     if dtype.kind not in KINDS or not all(type(number) is int and number >= 0 for number in [start, *shape]):
         raise ValueError("an array is malformed")
     size = math.prod(shape) * dtype.itemsize
-    if len(shape) > 16 or start + size > len(numbers):
+    left[0] -= size
+    if len(shape) > 16 or start + size > len(numbers) or left[0] < 0:
         raise ValueError("an array is larger than its numbers")
     return np.frombuffer(numbers[start:start + size], dtype).reshape(shape).copy()

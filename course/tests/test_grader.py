@@ -59,7 +59,7 @@ def forged(header, numbers=b"\0" * 64):
     forged({"dict": [[{"list": []}, 1]]}), forged({}), forged({"list": [], "dict": []}), forged({"pickle": "x"}),
     forged({"array": ["|O", [1], 0]}), forged({"array": ["<f8", [9], 0]}), forged({"array": ["<f4", [-1], 0]}),
     forged({"array": ["<f4", [2 ** 62, 2 ** 62], 0]}), forged({"array": ["<f4", [1], -4]}), forged({"array": ["<f4"]}),
-    forged({"array": ["<f4", [1.0], 0]}), forged({"array": ["<f4", [True], 0]}), forged({"array": ["<f4", "1", 0]}),
+    forged({"list": [{"array": ["<f4", [16], 0]}] * 2}), forged({"array": ["<f4", [1.0], 0]}), forged({"array": ["<f4", [True], 0]}), forged({"array": ["<f4", "1", 0]}),
     forged({"array": ["<f4", [1], 2 ** 80]}), forged({"array": ["nothing", [1], 0]}), forged({"array": [None, [1], 0]}),
     forged({"array": ["<f4", [1] * 40, 0]}), forged({"array": ["V8", [1], 0]}), forged({"array": ["<M8[s]", [1], 0]}),
     forged({"array": ["f4,f4", [1], 0]}), forged(b" " * (values.LARGEST_HEADER + 1) + b"1"),

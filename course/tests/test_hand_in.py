@@ -190,7 +190,7 @@ def test_files_that_are_left_out_are_reported(tmp_path, monkeypatch):
     folder, left_out = hand_in.collect(team, tmp_path / "scratch")
     assert sorted(left_out) == [
         "feedback.md is not a regular file", "lib/broken.py is a link",
-        "lib/large.py cannot be read (larger than 1 MB)", "lib/line end.py is a link", "lib/linked.py is a link",
+        "lib/large.py cannot be read (larger than 256 KB)", "lib/line end.py is a link", "lib/linked.py is a link",
         "lib/pipe.py is not a regular file", "lib/socket.py is not a regular file", "tests/lib is a link"]
     left = set(COPIED) - {"feedback.md", "submission.pdf"}
     assert contents(folder) == {name: COPIED[name] for name in left}
@@ -368,7 +368,7 @@ def test_a_file_that_grows_and_one_that_vanishes(tmp_path, monkeypatch):
     monkeypatch.setattr(hand_in, "_in_folder", in_folder)
     folder, left_out = hand_in.collect(team, tmp_path / "scratch")
     assert left_out == ["lib/gone.py cannot be read (No such file or directory)",
-                        "lib/grows.py cannot be read (larger than 1 MB)",
+                        "lib/grows.py cannot be read (larger than 256 KB)",
                         "lib/swapped.py cannot be read (Too many levels of symbolic links)"]
     assert contents(folder) == COPIED
 

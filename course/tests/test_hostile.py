@@ -188,7 +188,7 @@ def nothing(folder):
 
 def much_code(folder):
     (folder / "lib" / "large.py").write_text("x = [1, 2]\n" * (30 * 2 ** 20 // 11))
-    (folder / "lib" / "medium.py").write_text("x=[1,2]\n" * (2 ** 20 // 8 - 1))
+    (folder / "lib" / "medium.py").write_text("x=[1,2]\n" * (2 ** 18 // 8 - 1))
 
 
 def repeated_lines(folder):
