@@ -13,6 +13,7 @@ from tests.scoring.score import Row, Score, markdown, points
 from tests.scoring.tasks import TASKS
 
 SHOWN = 3                                           # tests whose output the report shows
+MOST_FAILURES = 100                                 # of a task in NAME.json; the code style may have thousands
 FORMAT = "a result of course.grade, 1"
 
 
@@ -48,7 +49,8 @@ def to_json(result: Result) -> str:
             "edition_date": score.edition.date if score.edition else "", "based_on": score.based_on,
             "pdf": has_pdf(score), "edits": list(score.edits), "newer": list(score.newer),
             "tasks": [{"number": row.task.number, "earned": None if row.earned is None else str(row.earned),
-                       "note": row.note, "failures": [list(pair) for pair in row.failures]} for row in score.rows]})
+                       "note": row.note, "failures": [list(pair) for pair in row.failures[:MOST_FAILURES]]}
+                      for row in score.rows]})
     return json.dumps(content, indent=1, ensure_ascii=True) + "\n"
 
 
