@@ -55,7 +55,7 @@ FOLDER = Path(__file__).resolve().parent / "hostile"
 LIMITS, LIMITS_WITH_SOLVED, HONEST_LIMITS = (3.0, 1.0, 3.0), (10.0, 3.0, 60.0), (60.0, 30.0, 300.0)
 SECONDS = 60.0
 MOST_MEMORY = 900 * 2 ** 20                         # bytes of a trusted process; one has about 450 MB
-TOKEN, WORLD = uuid.uuid4().hex, f"hostile-world-{uuid.uuid4().hex}"     # a secret; the name of a folder
+TOKEN, SECRET = uuid.uuid4().hex, uuid.uuid4().hex       # in names of files, and in what nobody may read
 POINTS = {task.number: Fraction(task.points) for task in TASKS}
 
 
@@ -188,12 +188,12 @@ def nothing(folder):
 
 def much_code(folder):
     (folder / "lib" / "large.py").write_text("x = [1, 2]\n" * (30 * 2 ** 20 // 11))
-    (folder / "lib" / "medium.py").write_text("x=[1,2]\n" * (2 ** 18 // 8 - 1))
+    (folder / "lib" / "medium.py").write_text("x=[1,2]\n" * (2 ** 18 // 8))
 
 
 def repeated_lines(folder):
     """The original code is the submission's own: it also decides how long the comparison takes."""
-    name, lines = "lib/loss_vae.py", 4000
+    name, lines = "lib/loss_vae.py", 1200
     with zipfile.ZipFile(str(folder / "tests" / "handout.zip"), "w") as file:
         file.writestr(name, "x\ny\n" * lines)
     with open(str(folder / name), "a") as file:
@@ -262,7 +262,7 @@ def large_feedback(folder):
 
 
 def slow_feedback(folder):
-    (folder / "feedback.md").write_text("-->" * 60000 + "<!--" * 60000)
+    (folder / "feedback.md").write_text("-->" * 35000 + "<!--" * 35000)
 
 
 # What surrounds the grading
@@ -277,7 +277,7 @@ class World:
         for place in (self.home / ".ssh", self.home / "empty", self.scores, self.others.parent, self.temp):
             place.mkdir(parents=True)
         for name in ("document.txt", ".ssh/id_rsa", ".bashrc"):
-            (self.home / name).write_text(f"secret {TOKEN}")
+            (self.home / name).write_text(f"secret {SECRET}")
         with contextlib.suppress(OSError):
             os.setxattr(str(self.home / "document.txt"), "user.kept", b"1")
         self.received = []
@@ -454,7 +454,7 @@ def finished():
     all_before, children_before = checksums(), set(children()) - {world.victim.pid}
     old = tempfile.tempdir, os.environ.get("HOME")
     tempfile.tempdir, os.environ["HOME"] = str(world.temp), str(world.home)
-    os.environ["HOSTILE_SECRET"] = TOKEN
+    os.environ["HOSTILE_SECRET"] = SECRET
     done, stop = Finished(), threading.Event()
     try:
         handout.write(ROOT, folder / "base")
@@ -557,8 +557,9 @@ def test_a_hostile_submission(finished, case):
     """It earns what it may, no attempt succeeds, nothing around it changes, and it gets a row in time."""
     graded = finished.graded[case.title]
     assert not isinstance(graded, Exception), f"the grader itself has ended: {graded!r}"
-    assert not re.findall("BREACH: [^\\\\\"]*", graded.text), set(re.findall("BREACH: [^\\\\\"]*", graded.text))
-    assert TOKEN not in graded.text and TOKEN not in graded.page, "a secret is in the result"
+    breaches = set(re.findall(r'BREACH: ([^\\"]+)', graded.text))
+    assert not breaches
+    assert SECRET not in graded.text and SECRET not in graded.page, "a secret is in the result"
     assert "BEGIN SOLUTION" not in graded.text
     if case.not_graded:
         assert not graded.result.score and case.not_graded in graded.result.not_graded, graded.result.not_graded
