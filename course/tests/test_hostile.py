@@ -379,7 +379,7 @@ def left_behind():
                   f"{sys.prefix}/lib", str(ROOT), f"{ROOT}/lib", f"{ROOT}/tests"):
         with contextlib.suppress(OSError):
             found += [os.path.join(place, name) for name in os.listdir(place)
-                      if TOKEN in name and name != WORLD]
+                      if TOKEN in name and name != f"hostile-world-{TOKEN}"]
     return found
 
 
@@ -447,7 +447,7 @@ class Finished:
 @pytest.fixture(scope="module")
 def finished():
     """Grade everything, two submissions at a time."""
-    folder = Path(tempfile.gettempdir()).resolve() / WORLD
+    folder = Path(tempfile.gettempdir()).resolve() / f"hostile-world-{TOKEN}"
     folder.mkdir()
     confine.prctl(confine.SUBREAPER, 1)             # a process that escapes becomes a child of this one
     world = World(folder)
