@@ -194,7 +194,7 @@ def much_code(folder):
 
 def repeated_lines(folder):
     """The original code is the submission's own: it also decides how long the comparison takes."""
-    name, lines = "lib/loss_vae.py", 1200
+    name, lines = "lib/loss_vae.py", 400
     with zipfile.ZipFile(str(folder / "tests" / "handout.zip"), "w") as file:
         file.writestr(name, "# x\n# y\n" * lines)
     with open(str(folder / name), "a") as file:
