@@ -7,7 +7,7 @@ The submissions are in the folder hostile, as text. A case is
     earns: 1.1 4/5          what a task must earn otherwise; 0 if it is not mentioned
     limits: 2 0.5 4         seconds for a call, until one has taken too long and afterwards, and for all calls
     seconds: 20             the longest time that the grading may take (default: 60)
-    not graded: words       it gets no score; the reason has these words
+    not graded: words       it gets no score; the reason matches this regular expression
     --- VAE.encode          code for a gap
     --- raw VAE.encode      the same, with its indentation
     --- run in VAE.encode   code that the gap runs, with all names of attack.txt; the gap is otherwise unfilled
@@ -193,11 +193,11 @@ def much_code(folder):
 
 def repeated_lines(folder):
     """The original code is the submission's own: it also decides how long the comparison takes."""
-    name, lines = "lib/loss_vae.py", 1200
+    name, lines = "lib/loss_vae.py", 400
     with zipfile.ZipFile(str(folder / "tests" / "handout.zip"), "w") as file:
-        file.writestr(name, "x\ny\n" * lines)
+        file.writestr(name, "# x\n# y\n" * lines)
     with open(str(folder / name), "a") as file:
-        file.write("\n" + "".join("# y\nx\n" if i % 3 else "y\n" for i in range(lines)).replace("# y\n", "y\n"))
+        file.write("\n" + "# y\n# y\n# x\n" * lines)
 
 
 def nested_code(folder):
@@ -231,7 +231,7 @@ def many_entries(folder):
     header = tarfile.TarInfo("data").tobuf()
     with gzip.open(str(path), "wb", compresslevel=1) as new:
         new.write(data)
-        for _ in range(400):
+        for _ in range(1000):
             new.write(header * 1000)
     return path
 
@@ -420,9 +420,9 @@ def watch_memory(pool, stop, largest):
             with contextlib.suppress(OSError, ValueError, IndexError):
                 int(path.name)
                 fields = (path / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[3]) == pool.server.pid:
-                    largest.append((int(fields[21]) * resource.getpagesize(), time.monotonic()))
-                    largest[:] = sorted(largest)[-200:]
+                memory = int(fields[21]) * resource.getpagesize()
+                if int(fields[3]) == pool.server.pid and memory > MOST_MEMORY:
+                    largest.append((memory, time.monotonic()))
 
 
 # Grading all
@@ -562,7 +562,7 @@ def test_a_hostile_submission(finished, case):
     assert SECRET not in graded.text and SECRET not in graded.page, "a secret is in the result"
     assert "BEGIN SOLUTION" not in graded.text
     if case.not_graded:
-        assert not graded.result.score and case.not_graded in graded.result.not_graded, graded.result.not_graded
+        assert not graded.result.score and re.search(case.not_graded, graded.result.not_graded), graded.result
     else:
         assert graded.result.score, graded.result.not_graded
         assert graded.earned() == case.expected(), [row.failures[:1] for row in graded.result.score.rows]
@@ -570,9 +570,8 @@ def test_a_hostile_submission(finished, case):
     assert graded.ended - graded.started < case.seconds
     assert len(graded.text) < 2 ** 20 and len(graded.page) < 2 ** 20
     for line in graded.page.split("\n"):            # what they wrote is in blocks of code
-        assert line.startswith("    ") or not re.search(r"hostile|<\w|::\w+|\x1b", line), line
-    large = [memory for memory, when in finished.largest
-             if memory > MOST_MEMORY and graded.started < when < graded.ended]
+        assert line.startswith("    ") or not re.search(r"hostile|<\w|^::|\x1b", line), line
+    large = [memory for memory, when in finished.largest if graded.started < when < graded.ended]
     assert not large, f"a trusted process has used {max(large) // 2 ** 20} MB"
 
 
