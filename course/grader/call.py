@@ -8,7 +8,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict, Iterator, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, Optional, Sequence, Set, Tuple
 
 from course.grader import confine
 from course.grader.values import pack
@@ -16,7 +16,8 @@ from course.grader.values import pack
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def answer_one_call(request: Dict[str, Any], scratch: Path, user: Optional[int], result: int, output: int) -> None:
+def answer_one_call(request: Dict[str, Any], scratch: Path, user: Optional[int], needed: Sequence[str], result: int,
+                    output: int) -> None:
     """Confine this process, run a function of a test, and write what it returns. Never returns."""
     import torch
 
@@ -45,7 +46,7 @@ def answer_one_call(request: Dict[str, Any], scratch: Path, user: Optional[int],
     sys.dont_write_bytecode = True
     support.LIB = submission / "lib"
     faulthandler.dump_traceback_later(max(request["seconds"] - 0.5, 0.1), file=2)
-    confine.apply([submission / "lib"], [submission], scratch, user, int(request["seconds"]) + 2)
+    confine.apply([submission / "lib"], [submission], scratch, user, int(request["seconds"]) + 2, needed)
     write, leave, as_bytes, call = os.write, os._exit, pack, support.call
     try:
         answer = {"value": call(function, **request["inputs"])}

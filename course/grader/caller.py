@@ -6,7 +6,7 @@ import socket
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 from course.grader import confine
 from course.grader.call import answer_one_call
@@ -23,9 +23,10 @@ class Caller:
     Args:
         folder: for the results; the caller makes what it needs in it.
         number: of the worker.
+        needed: the layers of confinement that hold here.
     """
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, needed: Sequence[str]) -> None:
         self.folder = folder
         mine, theirs = socket.socketpair()
         if os.fork() == 0:
@@ -33,7 +34,7 @@ class Caller:
                 mine.close()
                 confine.die_with_parent()
                 confine.guard()
-                answer_calls(theirs, folder, confine.another_user(number))
+                answer_calls(theirs, folder, confine.another_user(number), needed)
             finally:
                 os._exit(0)
         theirs.close()
@@ -72,7 +73,7 @@ def read_regular(path: Path, most: int) -> bytes:
         return file.read(most)
 
 
-def answer_calls(judge: socket.socket, folder: Path, user: Optional[int]) -> None:
+def answer_calls(judge: socket.socket, folder: Path, user: Optional[int], needed: Sequence[str]) -> None:
     """Run each call that the judge asks for; end when the judge does."""
     stream = judge.makefile("rwb")
     while True:
@@ -93,7 +94,7 @@ def answer_calls(judge: socket.socket, folder: Path, user: Optional[int]) -> Non
         child = os.fork()
         if child == 0:
             try:
-                answer_one_call(request, folder / SCRATCH, user, *files)
+                answer_one_call(request, folder / SCRATCH, user, needed, *files)
             finally:
                 os._exit(1)
         for number in files:

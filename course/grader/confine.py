@@ -39,7 +39,8 @@ REFUSED = {
     # processes, programs and signals
     "fork": (57, 0), "vfork": (58, 0), "execve": (59, 221), "execveat": (322, 281), "kill": (62, 129),
     "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
-    "setpriority": (141, 140), "sched_setscheduler": (144, 119), "ioprio_set": (251, 30),
+    "setpriority": (141, 140), "sched_setscheduler": (144, 119), "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274), "sched_setaffinity": (203, 122), "ioprio_set": (251, 30),
     # the memory of others, and memory that outlives the process
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
     "memfd_create": (319, 279), "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190),
@@ -62,8 +63,9 @@ REFUSED = {
 FIRST_NEW, HARMLESS = 424, {"close_range": 436, "faccessat2": 439, "epoll_pwait2": 441, "futex_waitv": 449}
 # Refused if an argument, counted from 0, has one of these bits: files without a name
 BITS = {"open": ((2, 0), 1, 0x400000), "openat": ((257, 56), 2, 0x400000)}
-# Refused if the first argument is one of these: prctl's PDEATHSIG and DUMPABLE, so that it dies with its caller
-VALUES = {"prctl": ((157, 167), (PDEATHSIG, DUMPABLE))}
+# Refused if an argument is one of these: prctl's PDEATHSIG and DUMPABLE, so that it dies with its caller; and fcntl's
+# F_SETOWN, F_SETSIG and F_SETOWN_EX, which send signals
+VALUES = {"prctl": ((157, 167), 0, (PDEATHSIG, DUMPABLE)), "fcntl": ((72, 25), 1, (8, 10, 15))}
 CLONE, PRLIMIT = (56, 220), (302, 261)
 CLONE_THREAD, X32 = 0x10000, 0x40000000
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # the column above, and the kernel's name
@@ -112,7 +114,8 @@ def _interpreter() -> List[Path]:
     return sorted({place.resolve() for place in places if place.is_dir()})
 
 
-def apply(read: Sequence[Path], listed: Sequence[Path], scratch: Path, user: Optional[int], seconds: int) -> None:
+def apply(read: Sequence[Path], listed: Sequence[Path], scratch: Path, user: Optional[int], seconds: int,
+          needed: Sequence[str] = ()) -> None:
     """Confine this process, and all that it starts, for ever.
 
     Args:
@@ -121,6 +124,10 @@ def apply(read: Sequence[Path], listed: Sequence[Path], scratch: Path, user: Opt
         scratch: the only folder in which it may write.
         user: the user to become.
         seconds: of CPU time.
+        needed: those of LAYERS that hold here, as `probe` has found.
+
+    Raises:
+        OSError: the process could not be confined by a needed layer.
     """
     limits = {"CPU": seconds, "FSIZE": FILE, "NOFILE": OPEN_FILES, "CORE": 0, "AS": _address_space() + MEMORY}
     for name, value in dict(limits, **({} if user is None else {"NPROC": PROCESSES})).items():
@@ -130,12 +137,21 @@ def apply(read: Sequence[Path], listed: Sequence[Path], scratch: Path, user: Opt
         os.setgid(user)
         os.setuid(user)
     die_with_parent()                               # a change of user resets this
-    for layer in (lambda: prctl(DUMPABLE, 0), _drop_capabilities, lambda: prctl(NO_NEW_PRIVS, 1),
-                  lambda: _landlock(read, listed, scratch), _seccomp):
+    prctl(DUMPABLE, 0)
+    _drop_capabilities()
+    for layer, add in ((LAYERS[2], lambda: prctl(NO_NEW_PRIVS, 1)),
+                       (LAYERS[3], lambda: _landlock(read, listed, scratch)), (LAYERS[4], _seccomp)):
         try:
-            layer()
+            add()
         except OSError:                             # not in this kernel: `probe` reports it
-            pass
+            if layer in needed:
+                raise
+
+
+def limit_memory(more: int) -> None:
+    """Limit this process's address space to what it has and some more bytes."""
+    most = _address_space() + more
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _address_space() -> int:
@@ -204,8 +220,9 @@ def _seccomp() -> None:
 
     for numbers, argument, bits in BITS.values():
         unless(numbers[column], argument, (has_bits, 0, 1, bits), (end, 0, 0, refuse))
-    for numbers, values in VALUES.values():
-        unless(numbers[column], 0, *(line for value in values for line in ((equal, 0, 1, value), (end, 0, 0, refuse))))
+    for numbers, argument, values in VALUES.values():
+        unless(numbers[column], argument, *(
+            line for value in values for line in ((equal, 0, 1, value), (end, 0, 0, refuse))))
     unless(CLONE[column], 0, (has_bits, 1, 0, CLONE_THREAD), (end, 0, 0, refuse))
     unless(PRLIMIT[column], 0, (equal, 1, 0, 0), (end, 0, 0, refuse))       # 0: this process itself
     filters.append((end, 0, 0, allow))

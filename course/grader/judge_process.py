@@ -14,23 +14,26 @@ from tests.scoring.report import NOT_ENDED, Results, printable, read_report
 from tests.scoring.score import place_in_lib
 
 ROOT = Path(__file__).resolve().parents[2]
+MEMORY = 3 * 2 ** 30                                # bytes that the judge may take in addition
 LONGEST_MESSAGE, LONGEST_OUTPUT = 4000, 1000        # characters of a student's text in the report
 
 
-def judge_submission(command: socket.socket, folder: Path, number: int) -> None:
+def judge_submission(command: socket.socket, folder: Path, number: int, needed: Sequence[str]) -> None:
     """Read a request, a line of JSON, from the command; write the result where it says. Ends the process.
 
     Args:
         folder: an empty one, for scratch.
         number: of the worker.
+        needed: the layers of confinement that hold here.
     """
     confine.guard()
     calls = folder / "calls"
     calls.mkdir()
-    caller = Caller(calls, number)                  # first: it must not know what follows
+    caller = Caller(calls, number, needed)          # first: it must not know what follows
     with open(os.devnull, "r+") as nothing:
         for stream in (0, 1, 2):
             os.dup2(nothing.fileno(), stream)
+    confine.limit_memory(MEMORY)                    # a hostile file costs this submission its score, and no other
     tempfile.tempdir = str(folder)                  # removed with it, even if this process is killed
     request = json.loads(command.makefile("rb").readline())
     command.close()

@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Sequence
 
@@ -41,14 +42,16 @@ def serve(numbers: Sequence[int], folder: str) -> None:
     sockets = [socket.socket(fileno=number) for number in numbers]
     place = Path(folder, "probe")
     place.mkdir(mode=0o711)
-    sockets[0].sendall(json.dumps(confine.probe(place)).encode() + b"\n")
+    holds = confine.probe(place)
+    sockets[0].sendall(json.dumps(holds).encode() + b"\n")
+    needed = [layer for layer in confine.LAYERS if holds[layer]]
     for number, mine in enumerate(sockets):
         if os.fork() == 0:
             for other in sockets:
                 if other is not mine:
                     other.close()
             try:
-                work(mine, Path(folder, str(number)), number)
+                work(mine, Path(folder), number, needed)
             finally:
                 os._exit(0)
     for mine in sockets:
@@ -58,20 +61,27 @@ def serve(numbers: Sequence[int], folder: str) -> None:
     remove(Path(folder))                            # also if the command was killed
 
 
-def work(command: socket.socket, folder: Path, number: int) -> None:
+def work(command: socket.socket, scratch: Path, number: int, needed: Sequence[str]) -> None:
     """Fork a judge for each request of the command, until the command closes the socket; end what the judge leaves.
 
     The judge reads the request itself: nothing of it is in the memory from which the calls are forked.
+
+    Args:
+        scratch: a folder.
+        number: of this worker.
+        needed: the layers of confinement that hold here.
     """
     confine.guard()
+    requests = count()
     while command.recv(1, socket.MSG_PEEK):
+        folder = scratch / f"{number}-{next(requests)}"     # new: an old one might not be removable
         folder.mkdir(mode=0o711)
         judge = os.fork()
         if judge == 0:
             try:
                 confine.die_with_parent()
                 from course.grader.judge_process import judge_submission
-                judge_submission(command, folder, number)
+                judge_submission(command, folder, number, needed)
             finally:
                 os._exit(1)
         status, _ = wait(judge, {"time": partial(has_passed, time.monotonic() + WHOLE_TIMEOUT),

@@ -150,6 +150,22 @@ def test_a_missing_layer_is_told(tmp_path, monkeypatch, missing, layer):
     assert not holds[layer] and holds["limits"] and holds["no new privileges"]
 
 
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_call_ends_if_a_layer_fails_that_holds_here(tmp_path, monkeypatch, needed):
+    def fail(*_):
+        raise OSError("no memory left")
+
+    monkeypatch.setattr(confine, "_landlock", fail)
+    child = os.fork()
+    if child == 0:
+        try:
+            confine.apply([], [], tmp_path, None, 10, ["files"] if needed else [])
+            os._exit(0)
+        except OSError:
+            os._exit(7)
+    assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == (7 if needed else 0)
+
+
 # Stopping it
 
 @pytest.fixture(scope="module")
@@ -185,7 +201,7 @@ def test_stopping_the_grader_leaves_no_process_and_no_scratch_folder(endless, tm
     until = time.monotonic() + 120
     while time.monotonic() < until and not [
             path for folder in scratch_folders() - before[1]
-            for path in Path(tempfile.gettempdir(), folder).glob("0/calls/scratch")]:
+            for path in Path(tempfile.gettempdir(), folder).glob("0-0/calls/scratch")]:
         time.sleep(0.05)
     assert len(processes()) - len(before[0]) >= 3   # the server, a worker, a judge, ...
     grading.send_signal(number)
