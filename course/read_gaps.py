@@ -52,7 +52,7 @@ MARKS = [(word, re.compile(pattern)) for word, pattern in (
              r"|\bexcept\s*[:\\]"))]
 IGNORED = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
 LAYOUT = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
-CANNOT_PARSE = (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError)
+CANNOT_PARSE = (SyntaxError, ValueError, RecursionError, MemoryError, SystemError, tokenize.TokenError)
 
 
 class Code(NamedTuple):

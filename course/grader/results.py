@@ -129,7 +129,9 @@ def rows(results: Sequence[Result]) -> List[List[str]]:
     for result in results:
         score = result.score
         earned = [Fraction(score.rows[number].earned or 0) if score else Fraction(0) for number in here]
-        cells = ["yes" if has_pdf(score) else "no", str(len(score.edits)), score.based_on] if score else ["no", "0", ""]
+        cells = ["no", "0", ""]
+        if score:
+            cells = ["yes" if has_pdf(score) else "no", str(len(score.edits)), score.based_on]
         lines.append([result.name] + [points(number) for number in earned + [sum(earned, Fraction(0))]] + cells
                      + [result.not_graded])
     return lines

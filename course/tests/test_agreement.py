@@ -206,7 +206,10 @@ def test_all_flags_in_the_docs_exist():
     known = {script: {flag for action in flags_of(script) for flag in action.option_strings} | {"--help"}
              for script in SCRIPTS}
     others = {"--max-line-length", "--index-url", "--all", "--private", "--source", "--push", "--template", "--method",
-              "--small", "--field", "--format", "--output", "--add-file", "--name", "--branch", "--update", "--fix"}
+              "--small", "--field", "--format", "--output", "--add-file", "--name", "--branch", "--update", "--fix",
+              "--array", "--jobs", "--again", "--unconfined", "--task", "--teams", "--due", "--written",
+              "--rm", "--network", "--memory", "--pids-limit", "--read-only", "--tmpfs", "--cap-drop",
+              "--security-opt", "--user"}
     for name, text in TEXT.items():
         for line in text.splitlines():
             for script, rest in re.findall(r"python (\w+\.py)((?: [^|`&;]*)?)", line):
@@ -306,6 +309,8 @@ SMALL = [
     (r"git clone \.\./deep-generative-models  &&", "git clone ../deep-generative-models team-01 &&", "its name"),
     (r"git switch -c dev", "git switch dev", "dev already exists"),
     (r'commit -m "New edition"', 'commit --allow-empty -m "New edition"', "the handout already has this edition"),
+    (r"^python -m course\.marks ", r"printf 'submission,name,number\\nteam-01,Ada,1\\n' > teams.csv; \g<0>",
+     "a team of one"),
     (r"^python -c .*Flowers102.*$", "mkdir -p data/flowers-102 && cp -r my_photos data/flowers-102/jpg", "no download"),
     (r"^(python -m (pip|ruff|mypy|pytest course/tests)|pre-commit)\b.*$", ":", "checked by .ci/run itself"),
 ]

@@ -88,11 +88,11 @@ def test_the_handout_of_the_clone_is_ours(clone, tmp_path):
 
 def test_gradescopes_archive_starts_on_linux(clone, tmp_path):
     command, = [line for line in (ROOT / "course" / "running.md").read_text(encoding="utf-8").splitlines()
-                if line.startswith("git archive")]
-    subprocess.check_call(command, shell=True, cwd=str(clone))
+                if "course.gradescope.build" in line]
+    subprocess.check_call([sys.executable] + command.split()[1:], cwd=str(clone))
     shutil.unpack_archive(str(clone / "autograder.zip"), str(tmp_path / "source"))
     (clone / "autograder.zip").unlink()
-    for name in ("setup.sh", "run_autograder", "runtests.sh", ".ci/run", "course/grade.py"):
+    for name in ("setup.sh", "run_autograder", "runtests.sh", "course/grade.py"):
         assert b"\r" not in (tmp_path / "source" / name).read_bytes(), name
     assert (tmp_path / "source" / "run_autograder").read_bytes().startswith(b"#!/usr/bin/env bash\n")
 

@@ -15,15 +15,15 @@ LONGEST = 250  # lines of a module in lib
 VERBS = set("""
     Accept Add Allow Append Apply Arrange Ask Assert Assign Average Await Begin Bend Blur Bound Bring Build Call
     Cancel Cast Catch Change Check Choose Clamp Clean Clear Clip Clone Close Collect Combine Compare Complete
-    Compute Concatenate Configure Connect Construct Convert Copy Count Cover Crawl Create Crop Cut Decide Decode
+    Compute Concatenate Configure Confine Connect Construct Convert Copy Count Cover Crawl Create Crop Cut Decide Decode
     Define Delete Derive Describe Detach Detect Disable Display Divide Do Download Downsample Draw Drop Duplicate
     Edit Emit Enable Encode End Ensure Enumerate Escape Estimate Evaluate Execute Exit Expand Explain Export Expose
-    Extract Fail Feed Fetch Fill Filter Find Finish Fit Fix Flatten Flip Follow Forget Format Generate Get Give
+    Extract Fail Feed Fetch Fill Filter Find Finish Fit Fix Flatten Flip Follow Forget Fork Format Generate Get Give
     Grade Guess Halve Handle Hash Hide Highlight Identify Ignore Import Include Increase Indicate Initialise
-    Initialize Insert Inspect Install Interpolate Invert Iterate Join Judge Keep Label Launch Lay Leave Let Limit
+    Initialize Insert Inspect Install Interpolate Invert Iterate Join Judge Keep Kill Label Launch Lay Leave Let Limit
     Link List Load Locate Lock Log Look Make Map Mark Mask Match Measure Merge Minimise Mirror Mix Modify Move Name
     Normalise Normalize Note Offer Open Order Pack Pad Paint Parse Pass Patch Permute Pick Place Plot Point Predict
-    Prepare Preserve Print Process Project Provide Publish Push Put Query Quote Raise Randomise Rank Read Receive
+    Prepare Preserve Print Process Project Protect Provide Publish Push Put Query Quote Raise Randomise Rank Read Receive
     Recognise
     Record Reduce Refuse Release Remove Rename Render Repeat Replace Report Require Reset Resize Resolve Restore
     Resume Return Rewrite Rotate Round Run Sample Save Say Scale Scatter Score Search Seed Select Send Set Shift
