@@ -23,8 +23,8 @@ VERBS = set("""
     Initialize Insert Inspect Install Interpolate Invert Iterate Join Judge Keep Kill Label Launch Lay Leave Let Limit
     Link List Load Locate Lock Log Look Make Map Mark Mask Match Measure Merge Minimise Mirror Mix Modify Move Name
     Normalise Normalize Note Offer Open Order Pack Pad Paint Parse Pass Patch Permute Pick Place Plot Point Predict
-    Prepare Preserve Print Process Project Protect Provide Publish Push Put Query Quote Raise Randomise Rank Read Receive
-    Recognise
+    Prepare Preserve Print Process Project Protect Provide Publish Push Put Query Quote Raise Randomise Rank Read
+    Receive Recognise
     Record Reduce Refuse Release Remove Rename Render Repeat Replace Report Require Reset Resize Resolve Restore
     Resume Return Rewrite Rotate Round Run Sample Save Say Scale Scatter Score Search Seed Select Send Set Shift
     Shorten Show Shuffle Silence Simulate Skip Smooth Snap Solve Sort Split Stack Standardise Start Stop Store Strip
