@@ -6,7 +6,16 @@ import sys
 import pytest
 from matplotlib.image import imread
 
-from course.tests.support import ROOT, contents, copy_project, environment, small_mnist, tracked_files, write_mnist
+from course.tests.support import (
+    ROOT,
+    commit,
+    contents,
+    copy_project,
+    environment,
+    small_mnist,
+    tracked_files,
+    write_mnist,
+)
 
 # What follows `python -m`, and a word that it prints at its end. Each runs in a copy of the project with a small MNIST
 # in data/.
@@ -43,6 +52,7 @@ FIGURES = {
 def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("commands") / "project"
     copy_project(folder)
+    commit(folder)                                  # the handout is made from what git tracks
     write_mnist(folder / "data", small_mnist())
     return folder
 
