@@ -2,9 +2,9 @@
 
 Each SUBMISSION is a student's repository: a folder, a zip file or a tar file. The contents of its gaps, the files it
 adds to lib, its feedback.md and submission.pdf are copied into a fresh handout, so today's tests and given code apply.
-All other edits are listed. The code runs in processes that Linux confines. Results of earlier runs in DIR are kept: a
-submission is graded again if it, the handout or the seed has changed. Without a SUBMISSION, scores.csv is made from the
-results in DIR.
+A file that was changed outside its gaps is copied as a whole. All other edits are listed. The code runs in processes
+that Linux confines. Results of earlier runs in DIR are kept: a submission is graded again if it, the handout or the
+seed has changed. Without a SUBMISSION, scores.csv is made from the results in DIR.
 """
 import argparse
 import io
