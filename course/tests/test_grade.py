@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from course import grade, gradescope, handout
+from course.grader import layout
 from course.tests.support import (
     BONUS,
     BY_TESTS,
@@ -129,7 +130,7 @@ def test_a_correction_by_hand_is_no_edit(team, tmp_path):
     older = dict(contents(team), **{"tests/test_vae.py": b'"""Others."""\n'})
     (team / HANDED_OUT).write_bytes(handout._pack(older))
     handout.write(ROOT, tmp_path / "fresh")
-    assert grade.find_edits(team, tmp_path / "fresh") == [
+    assert layout.find_edits(team, tmp_path / "fresh") == [
         "tests/handout.zip is from an earlier handout, or has been changed"]
 
 
