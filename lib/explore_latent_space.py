@@ -7,10 +7,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib.checkpoint import CHECKPOINT, check_history, load_checkpoint, load_part
 from lib.digits import load_digits, make_test_loader
 from lib.draw_vae import Device, LatentSpace, draw_comparison, draw_latent_space
 from lib.files import Folder
+from lib.load_vae import load_vae
 from lib.pictures import save_figure
 from lib.run import choose_device
 from lib.script import UserError
@@ -123,27 +123,10 @@ def load_run(folder: Union[str, Path], device: Device) -> Tuple["VAE", Dict[str,
     Raises:
         UserError: the folder does not contain a VAE with two latents.
     """
-    checkpoint = load_checkpoint(folder)
-    settings = checkpoint["settings"]
-    kinds: Dict[str, Any] = {"hidden_size": int, "latent_size": int, "dataset": str, "kl_loss_weight": float}
-    if not kinds.keys() <= settings.keys():
-        raise UserError(f"{folder} is not a run of run_vae_training.py")
-    for name, kind in kinds.items():
-        value = settings[name]
-        if type(value) is not kind or kind is int and value < 1 or kind is str and value not in ("mnist", "digits"):
-            raise UserError(f"{Path(folder) / CHECKPOINT} is damaged: its {name} is {settings[name]!r}")
-    if settings["latent_size"] != 2:
-        raise UserError(f"the latent space of {folder} has {settings['latent_size']} dimensions, but only two can be "
-                        "drawn: train with --latent_size 2")
-    check_history(checkpoint["history"], [("train_reconstruction", "train_kl", "test_reconstruction", "test_kl")],
-                  folder)
-    from lib.model_vae import VAE  # here: the tests of task 1.3 must work without task 1.1
-    try:
-        model = VAE(hidden_size=settings["hidden_size"], latent_size=2)
-    except (TypeError, RuntimeError):
-        raise UserError(f"{Path(folder) / CHECKPOINT} is damaged: its hidden_size is {settings['hidden_size']}"
-                        ) from None
-    load_part(model, checkpoint, "model", folder)
+    model, checkpoint = load_vae(folder)
+    if model.latent_size != 2:
+        raise UserError(f"the latent space of {folder} has {model.latent_size} dimensions, but only two can be drawn: "
+                        "train with --latent_size 2")
     return model.to(device), checkpoint
 
 

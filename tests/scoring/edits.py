@@ -10,7 +10,7 @@ from typing import Dict, List, Optional, Tuple, Union
 from tests.scoring.report import in_one_line
 
 HANDED_OUT = "tests/handout.zip"                    # course/handout.py writes it
-CODE = (".py", ".cfg", ".ini", ".toml", ".sh", ".bat", ".yml", "requirements.txt")
+CODE = (".py", ".cfg", ".ini", ".toml", ".sh", ".bat", ".yml", "requirements.txt", "page.html", ".css", ".js")
 SHOWN = 5                                           # report at most this many edits of a file
 LARGEST_RECORD = 4 * 2 ** 20                        # bytes of all texts in tests/handout.zip
 MOST_FILES = 2000                                   # files in tests/handout.zip

@@ -1,0 +1,108 @@
+"""The explorer: one HTML file in which trained models can be moved by hand. It needs no server and no network.
+
+The page's own source lies in explorer_page/. The exported runs follow it as JSON, in which each array is replaced by
+its place in one block of bytes: compressed, and in base64. A content security policy forbids the page to fetch
+anything or to run any other script.
+"""
+import base64
+import hashlib
+import json
+import zlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from lib.digits import load_digits
+from lib.draw_vae import CLASS_COLORS
+from lib.export_runs import export_diffusion, export_gan, export_vae, kind_of, sample_images
+from lib.files import write_file
+from lib.script import RunError, UserError, say
+
+SOURCE = Path(__file__).resolve().parent / "explorer_page"
+SCRIPTS = ("numerics.js", "data.js", "drawing.js", "vae.js", "diffusion.js", "gan.js", "page.js")
+MARK = b'<!DOCTYPE html>\n<html lang="en" data-made-by="make_explorer">'      # the beginning of every page
+KINDS = {"vae": ("VAE", "run_vae_training.py"), "diffusion": ("diffusion model", "run_diffusion_training.py"),
+         "gan": ("GAN", "run_gan_training.py")}
+
+
+def export_runs(paths: Sequence[Path], data_dir: str) -> Dict[str, Any]:
+    """Export runs by kind. A run that cannot be used is reported in one line, and left out."""
+    digits = lru_cache(maxsize=None)(lambda name: load_digits(name, data_dir))
+    runs: Dict[str, Any] = {"vae": [], "diffusion": [], "gan": [], "digits": {}, "colors": CLASS_COLORS}
+    exporters = {"vae": lambda path: export_vae(path, digits), "diffusion": export_diffusion, "gan": export_gan}
+    for path in paths:
+        try:
+            kind = kind_of(path)
+            runs[kind].append(exporters[kind](path))
+        except (UserError, RunError, NotImplementedError) as error:
+            say(f"left out: {error}" if str(path) in str(error) else f"left out: {path}: {error}")
+    for name in sorted({run["dataset"] for run in runs["vae"]}):
+        runs["digits"][name] = sample_images(digits(name))
+    return runs
+
+
+def pack(content: Any) -> Tuple[str, str]:
+    """Return the JSON of nested dicts and lists, and the bytes of the arrays in it, compressed and in base64.
+
+    The first bytes of all 16-bit integers come before their second ones, which compresses better.
+    """
+    blocks: List[bytes] = []
+
+    def replace(array: Any) -> Any:
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{type(array)} has no JSON")
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        at = sum(map(len, blocks))
+        data = array.view(np.uint8).reshape(-1, 2).T.tobytes() if array.dtype == np.int16 else array.tobytes()
+        blocks.append(data + bytes(-len(data) % 4))
+        return {"at": at, "type": str(array.dtype), "shape": array.shape}
+
+    text = json.dumps(content, default=replace, separators=(",", ":"))
+    return text.replace("<", "\\u003c"), base64.b64encode(zlib.compress(b"".join(blocks), 9)).decode()
+
+
+def make_page(text: str, arrays: str) -> bytes:
+    """Put the page together from its source and what `pack` returns."""
+    style = (SOURCE / "style.css").read_text(encoding="utf-8")
+    script = "\n".join((SOURCE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    parts = {"STYLE": style, "SCRIPT": script, "RUNS": text, "ARRAYS": arrays,
+             "STYLE_HASH": _hash(style), "SCRIPT_HASH": _hash(script)}
+    before, *rest = (SOURCE / "page.html").read_text(encoding="utf-8").split("{{")
+    pieces = [piece.split("}}", 1) for piece in rest]
+    return "".join([before, *(parts[name] + after for name, after in pieces)]).encode()
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def run_make_explorer(args: Any) -> Tuple[Path, int]:
+    """Do all that make_explorer.py does.
+
+    Args:
+        args: the flags.
+
+    Returns:
+        The path of the page, and its size in bytes.
+    """
+    path = Path(args.output)
+    if path.exists():
+        if not args.overwrite:
+            raise UserError(f"{path} already exists: --overwrite replaces it, --output chooses another file")
+        with open(path, "rb") as file:
+            if file.read(len(MARK)) != MARK:
+                raise UserError(f"{path} exists, but make_explorer.py did not write it: move it, or choose another "
+                                "--output")
+    paths = [Path(name) for name in args.runs] or sorted(path for path in Path().glob("results_*") if path.is_dir())
+    runs = export_runs(paths, args.data_dir)
+    if not any(runs[kind] for kind in KINDS):
+        scripts = ", ".join(script for _, script in KINDS.values())
+        raise UserError(f"found no trained model to show: train one first ({scripts})")
+    for kind, (name, script) in KINDS.items():
+        if not runs[kind]:
+            say(f"the page has no {name} yet: {script} trains one")
+    page = make_page(*pack(runs))
+    write_file(path, page)
+    return path, len(page)

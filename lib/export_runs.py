@@ -1,0 +1,237 @@
+"""What the explorer page gets of each run: the model's weights, and some data to show.
+
+Everything is a dict of plain values and numpy arrays. Weights are rounded to integers of up to 16 bits, as coarsely as
+the outputs allow: they stay within TOLERANCE. (16-bit floats are less exact: a generator's images change by up to
+0.0017.)
+"""
+import io
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lib.checkpoint import CHECKPOINT, RENAMED, load_checkpoint, load_part, read_checkpoint
+from lib.densities import DENSITIES, checksum, get_dataset
+from lib.digits import Digits
+from lib.load_gan import load_generator
+from lib.load_vae import load_vae
+from lib.model_diffusion import SimpleDiffusion
+from lib.sample_gan import generate, prepare_generator, sample_noise
+from lib.script import UserError
+from lib.utils import SCHEDULES
+
+TOLERANCE = 5e-4                                    # of the outputs
+LEVELS = (2047, 4095, 8191, 16383, 32767)            # largest integers to try
+POINTS = 2000                                       # test images, or points of a density
+BINS, RANGE = 120, 2.5                              # of the picture of a density, from -RANGE to RANGE
+SNAPSHOTS, SHOWN, TITLE = 24, 4 * 34 + 2, 30        # at most; pixels of 4 by 4 images, and of a snapshot's title
+Export = Dict[str, Any]
+LINEAR, CONVOLUTION, TRANSPOSED = nn.Linear, nn.Conv2d, nn.ConvTranspose2d
+
+
+def _round(weight: Tensor, levels: int, axis: int) -> List[Tensor]:
+    """Return a weight as integers from -levels to levels, and their step: one for each output unit."""
+    others = [dim for dim in range(weight.dim()) if dim != axis]
+    step = (weight.abs().amax(others, keepdim=True) / levels).clamp(min=1e-30)
+    return [torch.round(weight / step), step]
+
+
+def _axis(layer: nn.Module) -> int:
+    return 1 if isinstance(layer, TRANSPOSED) else 0        # of the output units
+
+
+@torch.no_grad()
+def choose_levels(model: nn.Module, outputs: Callable[[Any], Sequence[Tensor]]) -> int:
+    """Return the smallest of LEVELS with which the outputs stay within TOLERANCE; 0 if there is none."""
+    exact = outputs(model)
+    for levels in LEVELS:
+        rounded = deepcopy(model)
+        for layer in rounded.modules():
+            if isinstance(layer, (LINEAR, CONVOLUTION, TRANSPOSED)):
+                integers, step = _round(layer.weight, levels, _axis(layer))
+                layer.weight.copy_(integers * step)
+        if all(bool(((one - other).abs() <= TOLERANCE).all()) for one, other in zip(exact, outputs(rounded))):
+            return levels
+    return 0
+
+
+@torch.no_grad()
+def export_layer(layer: Any, levels: int, norm: Any = None) -> Export:
+    """Return weight, step and bias of a layer. The weight is integers times step; in float32, if levels is 0.
+
+    Args:
+        norm: a batch norm that follows. In evaluation mode it is linear, so it goes into step and bias.
+    """
+    weight, axis = layer.weight, _axis(layer)
+    count = weight.shape[axis]                      # of output units
+    scale, bias = torch.ones(count), torch.zeros(count) if layer.bias is None else layer.bias
+    if norm:
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        bias = norm.bias + (bias - norm.running_mean) * scale
+    integers, step = _round(weight, levels, axis) if levels else (weight, torch.ones(count))
+    return {"weight": integers.numpy().astype(np.int16 if levels else np.float32),
+            "step": (step.flatten() * scale).numpy(), "bias": bias.numpy()}
+
+
+@torch.no_grad()
+def export_vae(folder: Path, digits: Callable[[str], Digits]) -> Export:
+    """Export a run of the VAE: its five layers, and mu and logvar of the sampled test images.
+
+    Args:
+        digits: loads a dataset by name.
+
+    Raises:
+        UserError, RunError: the run or its dataset cannot be used.
+    """
+    model, checkpoint = load_vae(folder)
+    settings = checkpoint["settings"]
+    images = sample_images(digits(settings["dataset"]))["images"]
+    x = torch.from_numpy(images).float()[:, None] / 255
+    mu, logvar = model.encode(x)
+    if not (torch.isfinite(mu).all() and torch.isfinite(torch.exp(logvar)).all()):
+        raise UserError(f"the encodings of {folder} are not finite numbers")
+    z = torch.cat([mu[:100], torch.randn(100, settings["latent_size"], generator=torch.Generator().manual_seed(0))])
+    layers = find_layers(model, x, z, folder)
+    levels = choose_levels(model, lambda model: [*model.encode(x), model.decode(z)])
+    sigma = torch.exp(logvar / 2)
+    low, high = torch.quantile(mu - sigma, 0.01, dim=0), torch.quantile(mu + sigma, 0.99, dim=0)
+    return {"name": str(folder), "dataset": settings["dataset"], "kl_loss_weight": settings["kl_loss_weight"],
+            "latent_size": settings["latent_size"], "epochs": len(checkpoint["history"]),
+            "layers": {name: export_layer(layer, levels) for name, layer in layers.items()},
+            "mu": mu.numpy(), "logvar": logvar.numpy(), "low": low.numpy(), "high": high.numpy()}
+
+
+def find_layers(model: Any, x: Tensor, z: Tensor, folder: Path) -> Dict[str, Any]:
+    """Find the five layers of a VAE by what they do, since students name and nest them as they like."""
+    called: List[Any] = []                          # pairs of a layer and its output
+    hooks = [layer.register_forward_hook(lambda layer, _, output: called.append((layer, output)))
+             for layer in model.modules() if isinstance(layer, LINEAR)]
+    (mu, logvar), decoded = model.encode(x), model.decode(z)
+    for hook in hooks:
+        hook.remove()
+    if len(called) == 5:
+        heads = called[1:3] if torch.equal(called[1][1], mu) else called[2:0:-1]
+        order = [called[0], *heads, *called[3:]]
+        names = ("encoder_hidden", "encoder_mu", "encoder_logvar", "decoder_hidden", "decoder_output")
+        found = {name: layer for name, (layer, _) in zip(names, order)}
+        hidden = torch.relu(found["encoder_hidden"](x.flatten(1)))
+        pixels = torch.sigmoid(found["decoder_output"](torch.relu(found["decoder_hidden"](z))))
+        pairs = ((found["encoder_mu"](hidden), mu), (found["encoder_logvar"](hidden), logvar),
+                 (pixels.view_as(decoded), decoded))
+        if all(torch.allclose(one, other, atol=1e-5) for one, other in pairs):
+            return found
+    raise UserError(f"the VAE of {folder} is not that of the exercise: the page cannot compute it")
+
+
+def sample_images(digits: Digits) -> Export:
+    """Return images: N,28,28 in uint8 and labels: N of up to POINTS test images, the same for all runs."""
+    chosen = torch.randperm(len(digits.test_images), generator=torch.Generator().manual_seed(0))[:POINTS]
+    return {"images": digits.test_images[chosen, 0].numpy(),
+            "labels": digits.test_labels[chosen].numpy().astype(np.uint8)}
+
+
+def export_diffusion(folder: Path) -> Export:
+    """Export a run of the diffusion model: its network (the EMA), its schedule and its data.
+
+    Raises:
+        UserError: the run cannot be used, or its density is an image that is missing or has changed.
+    """
+    checkpoint = load_checkpoint(folder)
+    settings = checkpoint["settings"]
+    kinds = {"dataset": str, "diffusion_steps": int, "n_blocks": int, "n_units": int, "n_samples": int, "seed": int,
+             "schedule": str, "time_embedding": str, "point_embedding": str, "activation": str}
+    for name, kind in kinds.items():
+        if type(settings.get(name)) is not kind or name == "schedule" and settings[name] not in SCHEDULES:
+            raise UserError(f"{folder / CHECKPOINT} is damaged: its {name} is {settings.get(name)!r}")
+    if settings["dataset"] not in DENSITIES and checksum(settings["dataset"]) != settings.get("checksum"):
+        raise UserError(f"{settings['dataset']} has changed since {folder} was trained on it")
+    steps = settings["diffusion_steps"]
+    try:
+        model = SimpleDiffusion(2, settings["n_blocks"], settings["n_units"], settings["time_embedding"], steps,
+                                settings["point_embedding"], settings["activation"])
+        baralphas, alphas, betas = SCHEDULES[settings["schedule"]](steps)
+        data = get_dataset(settings["dataset"], settings["n_samples"], np.random.default_rng(settings["seed"]))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"{folder / CHECKPOINT} is damaged: {error}") from error
+    load_part(model, {**checkpoint, "model": checkpoint.get("ema", checkpoint.get("model"))}, "model", folder)
+    random = torch.Generator().manual_seed(0)
+    x, t = 1.5 * torch.randn(1000, 2, generator=random), torch.randint(0, steps, (1000, 1), generator=random)
+    levels = choose_levels(model, lambda model: [model(x, t)])
+    counts, _, _ = np.histogram2d(data[:, 1], data[:, 0], BINS, [[-RANGE, RANGE]] * 2)  # rows: upwards
+    density = np.sqrt(np.minimum(counts / max(np.quantile(counts[counts > 0], 0.95), 1e-9), 1))
+    return {"name": str(folder), "dataset": Path(settings["dataset"]).name, "epochs": len(checkpoint["history"]),
+            "schedule": settings["schedule"], "time_embedding": settings["time_embedding"],
+            "point_embedding": settings["point_embedding"], "activation": settings["activation"],
+            "layers": [export_layer(layer, levels) for layer in model.layers], "baralphas": baralphas.numpy(),
+            "alphas": alphas.numpy(), "betas": betas.numpy(), "clip": float(np.abs(data).max()),
+            "data": data[:POINTS], "density": (255 * density).astype(np.uint8), "range": RANGE}
+
+
+def export_gan(path: Path) -> Export:
+    """Export a run of the GAN, or a file that contains only a generator: its generators, and its snapshots.
+
+    Raises:
+        UserError: there is no generator, or it is damaged.
+    """
+    file = path if path.is_file() else path / CHECKPOINT
+    content = read_checkpoint(file)
+    parts = {RENAMED.get(name, name) for name in content} if isinstance(content, dict) else set()
+    names = [name for name in ("ema", "generator") if name in parts] or ["generator"]
+    generators = {name: _export_generator(load_generator(file, name)) for name in names}
+    return {"name": str(path), "generators": generators, "snapshots": find_snapshots(path)}
+
+
+@torch.no_grad()
+def _export_generator(generator: nn.Module) -> Export:
+    """Export a generator's five convolutions, ready for sampling (see prepare_generator)."""
+    latent_size = next(generator.parameters()).shape[0]
+    generator = prepare_generator(generator, latent_size)
+    noise = sample_noise(64, latent_size, seed=1)
+    if not torch.isfinite(generate(generator, noise)).all():
+        raise UserError("the generated images are not finite numbers")
+    levels = choose_levels(generator, lambda generator: [generate(generator, noise)])
+    layers = [layer for layer in generator.modules() if isinstance(layer, (TRANSPOSED, CONVOLUTION))]
+    norms: List[Any] = [layer for layer in generator.modules() if isinstance(layer, nn.BatchNorm2d)]
+    return {"latent_size": latent_size,
+            "layers": [export_layer(layer, levels, norm) for layer, norm in zip(layers, [*norms, None])]}
+
+
+def find_snapshots(folder: Path) -> Export:
+    """Return the first 4 by 4 images of a training's snapshots, side by side in one JPEG, and their steps.
+
+    A snapshot (see draw_gan.save_panels) shows every pixel as 2 by 2, below a title; its last panel is taken.
+    """
+    paths = sorted(folder.glob(f"generated_{6 * '[0-9]'}.png"))
+    places = np.linspace(0, len(paths) - 1, min(len(paths), SNAPSHOTS)).astype(int)
+    steps, panels = [], []
+    for path in (paths[place] for place in places):
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue
+        side = pixels.shape[0] - TITLE
+        panel = pixels[TITLE::2, pixels.shape[1] - side::2][:SHOWN, :SHOWN]
+        if panel.shape == (SHOWN, SHOWN, 3):
+            steps.append(int(path.stem[-6:]))
+            panels.append(panel)
+    if not panels:
+        return {"steps": [], "side": SHOWN}
+    data = io.BytesIO()
+    Image.fromarray(np.concatenate(panels, axis=1)).save(data, "JPEG", quality=85, subsampling=0)
+    return {"steps": steps, "side": SHOWN, "jpeg": np.frombuffer(data.getvalue(), np.uint8)}
+
+
+def kind_of(path: Path) -> str:
+    """Return what a run is of: "vae", "diffusion" or "gan". Raises UserError."""
+    if path.is_file():
+        return "gan"
+    checkpoint = load_checkpoint(path)
+    for kind, names in (("vae", {"kl_loss_weight"}), ("diffusion", {"diffusion_steps"}), ("gan", {"ngf"})):
+        if names <= checkpoint["settings"].keys():
+            return kind
+    raise UserError(f"{path} is not a run of one of the training scripts")
