@@ -20,6 +20,7 @@ from lib.digits import Digits
 from lib.load_gan import load_generator
 from lib.load_vae import load_vae
 from lib.model_diffusion import SimpleDiffusion
+from lib.sample_diffusion import sample_ddim
 from lib.sample_gan import generate, prepare_generator, sample_noise
 from lib.script import UserError
 from lib.utils import SCHEDULES
@@ -158,17 +159,19 @@ def export_diffusion(folder: Path) -> Export:
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{folder / CHECKPOINT} is damaged: {error}") from error
     load_part(model, {**checkpoint, "model": checkpoint.get("ema", checkpoint.get("model"))}, "model", folder)
-    random = torch.Generator().manual_seed(0)
-    x, t = 1.5 * torch.randn(1000, 2, generator=random), torch.randint(0, steps, (1000, 1), generator=random)
-    levels = choose_levels(model, lambda model: [model(x, t)])
+    clip, random = float(np.abs(data).max()), torch.Generator().manual_seed(0)
+    noise, t = torch.randn(1000, 2, generator=random), torch.randint(0, steps, (1000, 1), generator=random)
+    schedule = baralphas, alphas, betas
+    levels = choose_levels(model, lambda model: [model(1.5 * noise, t),
+                                                 sample_ddim(model, noise, schedule, min(steps, 20), clip)])
     counts, _, _ = np.histogram2d(data[:, 1], data[:, 0], BINS, [[-RANGE, RANGE]] * 2)  # rows: upwards
     density = np.sqrt(np.minimum(counts / max(np.quantile(counts[counts > 0], 0.95), 1e-9), 1))
     return {"name": str(folder), "dataset": Path(settings["dataset"]).name, "epochs": len(checkpoint["history"]),
             "schedule": settings["schedule"], "time_embedding": settings["time_embedding"],
             "point_embedding": settings["point_embedding"], "activation": settings["activation"],
             "layers": [export_layer(layer, levels) for layer in model.layers], "baralphas": baralphas.numpy(),
-            "alphas": alphas.numpy(), "betas": betas.numpy(), "clip": float(np.abs(data).max()),
-            "data": data[:POINTS], "density": (255 * density).astype(np.uint8), "range": RANGE}
+            "alphas": alphas.numpy(), "betas": betas.numpy(), "clip": clip, "data": data[:POINTS],
+            "density": (255 * density).astype(np.uint8), "range": RANGE}
 
 
 def export_gan(path: Path) -> Export:

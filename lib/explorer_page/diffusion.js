@@ -22,7 +22,8 @@ function showDiffusion(root, run) {
     redraw();
   });
   const play = button("play", () => state.playing ? pause() : start());
-  const way = choice("process", [["forward", "forward: data to noise"], ["back", "generation: noise to data"]], value => {
+  const ways = [["forward", "forward: data to noise"], ["back", "generation: noise to data"]];
+  const way = choice("process", ways, value => {
     state.way = value;
     state.k = value === "forward" ? 0 : total;
     pause();
@@ -270,7 +271,8 @@ function showDiffusion(root, run) {
       })),
       shown.density.root, shown.arrows.root,
       create("figure", {}, chart, create("figcaption", {class: "key"},
-        create("span", {class: "signal"}, "signal √ᾱ"), " ", create("span", {class: "noise"}, "noise √(1 − ᾱ)"),
+        create("span", {class: "signal"}, "signal √ᾱ"), " ",
+        create("span", {class: "noise"}, "noise √(1 − ᾱ)"),
         ` (${run.schedule.replace("_", " ")} schedule)`)))));
   redraws.push(() => root.isConnected && root.firstChild.contains(canvas) && draw());
   restart();

@@ -13,7 +13,7 @@ function create(tag, attributes = {}, ...children) {
 
 // A labelled slider. Returns its root element, the input, and `set`, which changes the value without a call of `act`.
 function slider(label, {min, max, step, value, show = String}, act) {
-  const output = create("output");
+  const output = create("span", {class: "value"});  // not <output>: the label would then belong to that
   const input = create("input", {type: "range", min, max, step, value, input: () => {
     output.textContent = show(Number(input.value));
     act(Number(input.value));
@@ -66,7 +66,7 @@ function onceAFrame(draw) {
 
 const colorOf = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
-const redraws = [];                                 // what to draw again if the size of the window or the colours change
+const redraws = [];                                 // what to draw again if the window or the colours change
 const redrawAll = onceAFrame(() => redraws.forEach(draw => draw()));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
 addEventListener("resize", redrawAll);

@@ -7,7 +7,7 @@ function showGAN(root, run) {
   const channels = run.generators[names[0]].layers[4].shape[0];
   const labels = {ema: "EMA", generator: names.length > 1 ? "generator without EMA" : "generator"};
   const state = {shown: names[0], temperature: 1, seed: 0, picks: [null, null], part: 0.5};
-  let noise, work = 0;
+  let noise, work = 0, drawn = 0;
 
   const canvases = Array.from({length: SAMPLES}, (_, k) => imageCanvas(32, `sample ${k + 1}`));
   const buttons = canvases.map((canvas, k) => create("button", {type: "button", class: "sample",
@@ -66,7 +66,7 @@ function showGAN(root, run) {
       if (mine !== work) return;
       job();
     }
-    root.dataset.drawn = mine;
+    drawn = mine;
   }
 
   function drawPicked() {
@@ -157,5 +157,5 @@ function showGAN(root, run) {
   }
   root.replaceChildren(create("div", {class: "tools"}, ...parts));
   restart();
-  return {state, run, noise: () => noise, canvases, large, pick};
+  return {state, run, canvases, large, isDrawn: () => drawn === work};
 }

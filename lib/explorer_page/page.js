@@ -16,9 +16,10 @@ function fill(kind, runs, show, nameOf) {
 
 async function main() {
   const runs = explorer.runs = await readRuns();
+  runs.vae.sort((one, other) => one.kl_loss_weight - other.kl_loss_weight);
   const sets = Object.keys(runs.digits).map(name => ({name, runs: runs.vae.filter(run => run.dataset === name)}));
-  fill("vae", sets, (view, set) => showVAE(view, set.runs.sort((one, other) => one.kl_loss_weight - other.kl_loss_weight),
-    runs.digits[set.name], runs.colors), set => `trained on ${set.name}`);
+  fill("vae", sets, (view, set) => showVAE(view, set.runs, runs.digits[set.name], runs.colors),
+    set => `trained on ${set.name}`);
   fill("diffusion", runs.diffusion, showDiffusion, run => `${run.name} (${run.dataset})`);
   fill("gan", runs.gan, showGAN, run => run.name);
   document.documentElement.dataset.ready = Math.round(performance.now());

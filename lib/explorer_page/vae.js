@@ -70,7 +70,8 @@ function showVAE(root, runs, {images, labels}, colors) {
   function set(view, mu, sigma) {
     view.z.set(mu);
     view.sigma = sigma;
-    (view.sliders || []).forEach((one, axis) => one.set(mu[axis], `${mu[axis].toFixed(2)} ± ${sigma[axis].toFixed(2)}`));
+    (view.sliders || []).forEach((one, axis) =>
+      one.set(mu[axis], `${mu[axis].toFixed(2)} ± ${sigma[axis].toFixed(2)}`));
   }
 
   function nearest(view, x, y, within) {
@@ -234,9 +235,9 @@ function showVAE(root, runs, {images, labels}, colors) {
     create("div", {class: "runs"}, ...views.map(view => view.root)),
     create("div", {class: "tools"},
       create("section", {class: "tool"}, create("h3", {}, "Draw a digit"),
-        create("p", {}, "Draw large and in the middle. Every model encodes your digit as you draw: the ellipse is its ",
-          "σ, and the images on the right are its reconstructions. With the keyboard: arrows move, space draws a dot, ",
-          "Shift and an arrow draw a line."),
+        create("p", {}, "Draw large and in the middle. Every model encodes your digit as you draw: the ellipse is ",
+          "its σ, and the images on the right are its reconstructions. With the keyboard: arrows move, space draws ",
+          "a dot, Shift and an arrow draw a line."),
         create("div", {class: "drawing"}, box, create("div", {class: "rows"}, ...rows("drawn"))),
         button("clear", () => {
           ink.fill(0);
