@@ -1,4 +1,7 @@
-"""Time the project and textbook code side by side: python -m benchmarks vae --data_dir data; also diffusion and gan"""
+"""Time the project, side by side with textbook code: python -m benchmarks vae --data_dir data
+
+Also diffusion, gan, grade and explorer.
+"""
 import argparse
 import sys
 from importlib import import_module

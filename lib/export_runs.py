@@ -160,7 +160,7 @@ def export_diffusion(folder: Path) -> Export:
         raise UserError(f"{folder / CHECKPOINT} is damaged: {error}") from error
     load_part(model, {**checkpoint, "model": checkpoint.get("ema", checkpoint.get("model"))}, "model", folder)
     clip, random = float(np.abs(data).max()), torch.Generator().manual_seed(0)
-    noise, t = torch.randn(1000, 2, generator=random), torch.randint(0, steps, (1000, 1), generator=random)
+    noise, t = torch.randn(200, 2, generator=random), torch.randint(0, steps, (200, 1), generator=random)
     schedule = baralphas, alphas, betas
     levels = choose_levels(model, lambda model: [model(1.5 * noise, t),
                                                  sample_ddim(model, noise, schedule, min(steps, 20), clip)])

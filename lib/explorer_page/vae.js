@@ -253,5 +253,5 @@ function showVAE(root, runs, {images, labels}, colors) {
   pick(first(3), 0);
   pick(first(7), 1);
   picker.picked(1);
-  return {views, picks, ink, pick};
+  return {views, picks, ink, draw};
 }
