@@ -207,8 +207,8 @@ function showDiffusion(root, run) {
     plane.context.globalAlpha = 0.35;
     plane.path(path.flatMap(entry => [...entry.x]), colorOf("--text"), 1.5);
     plane.context.globalAlpha = 1;
-    plane.path(path.slice(0, until).flatMap(entry => [...entry.x]), colorOf("--text"), 2.5);
-    plane.points(path.flatMap(entry => [...entry.x0]), colorOf("--second"), 4);
+    plane.path(path.slice(0, until).flatMap(entry => [...entry.x]), colorOf("--text"), 2);
+    plane.points(path.flatMap(entry => [...entry.x0]), colorOf("--second"), 5);
     plane.context.setLineDash([5, 4]);
     plane.path([...here.x, ...here.x0], colorOf("--second"), 1.5);
     plane.context.setLineDash([]);

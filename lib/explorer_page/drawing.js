@@ -168,6 +168,7 @@ class Plane {
   path(data, color, width = 2) {
     this.context.strokeStyle = color;
     this.context.lineWidth = width;
+    this.context.lineJoin = "round";
     this.context.beginPath();
     for (let i = 0; i < data.length; i += 2) this.context.lineTo(...this.toPixels(data[i], data[i + 1]));
     this.context.stroke();
