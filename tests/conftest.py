@@ -1,13 +1,14 @@
-"""What pytest provides to every test: `call`, which runs your code, and seeds that are new in each run."""
+"""What pytest provides to every test: `call`, which runs your code, and seeds that are new in each run.
+
+What needs a package of requirements.txt is imported in functions, so that a missing one gets a message.
+"""
 import os
 import random
 from typing import Any, Callable, List
 
-import numpy as np
 import pytest
-import torch
 
-from tests import support
+from tests.scoring.environment import problem
 from tests.scoring.report import Report, printable
 
 
@@ -18,6 +19,8 @@ def pytest_addoption(parser: Any) -> None:
 
 
 def pytest_configure(config: Any) -> None:
+    if problem():
+        raise pytest.UsageError(problem())
     os.environ["MPLBACKEND"] = "Agg"                # a notebook passes on its own backend, which may be missing here
     if config.getoption("--seed") is None:
         config.option.seed = random.SystemRandom().randrange(10 ** 6)
@@ -38,6 +41,10 @@ def pytest_collection_modifyitems(config: Any, items: List[Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def seeds_of_this_test(request: Any) -> None:
+    import numpy as np
+    import torch
+
+    from tests import support
     name = f"{request.config.option.seed} {request.node.nodeid}"
     support.seeds.seed(name)
     libraries = random.Random(f"{name} libraries")
@@ -48,7 +55,8 @@ def seeds_of_this_test(request: Any) -> None:
 @pytest.fixture
 def call() -> Callable:
     """Return a function that runs a function that touches lib: call(function, **inputs)."""
-    return support.call
+    from tests.support import call as run
+    return run
 
 
 @pytest.hookimpl(tryfirst=True)
