@@ -4,12 +4,26 @@ What needs a package of requirements.txt is imported in functions, so that a mis
 """
 import os
 import random
-from typing import Any, Callable, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 
 from tests.scoring.environment import problem
 from tests.scoring.report import Report, printable
+
+
+class Once:
+    """A pytest plugin that prints a message only for the first of several tests that fail with it."""
+
+    def __init__(self) -> None:
+        self.first: Dict[str, str] = {}             # the first test with each message
+
+    @pytest.hookimpl(trylast=True)                  # after Report has noted the message
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            first = self.first.setdefault(report.longreprtext, report.nodeid)
+            if first != report.nodeid:
+                report.longrepr = f"The same as for {first.split('::')[-1]}."
 
 
 def pytest_addoption(parser: Any) -> None:
@@ -26,6 +40,7 @@ def pytest_configure(config: Any) -> None:
         config.option.seed = random.SystemRandom().randrange(10 ** 6)
     if config.getoption("--report"):
         config.pluginmanager.register(Report(config.getoption("--report")))
+    config.pluginmanager.register(Once())
 
 
 def task_of(item: Any) -> str:
