@@ -279,7 +279,7 @@ def test_a_run_that_fails_before_its_first_epoch_does_not_block_the_next(tmp_pat
     folder = tmp_path / RESULTS[script]
     folder.mkdir()
     (folder / "notes.png").write_bytes(b"mine")
-    for number in range(2):
+    for _ in range(2):
         assert_one_line(finish(start(tmp_path / "handout" / script, *TINY[script], cwd=tmp_path)), 1, "not filled in")
         assert set(contents(folder)) - {RECORD} == left | {"metrics.csv", "notes.png"}
         assert (folder / "metrics.csv").read_bytes() == b""
