@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument("--n_units", type=integer(1, 10 ** 5), default=64,
                         help="number of units in each hidden layer (default: %(default)s)")
     parser.add_argument("--time_embedding", choices=("sinusoidal", "index"), default="sinusoidal",
-                        help="how the network gets the timestep (default: %(default)s)")
+                        help="how the network gets the timestep; index also starts from smaller weights and, with 200 "
+                             "timesteps or more, needs a lower rate, --learning_rate 0.003 (default: %(default)s)")
     parser.add_argument("--point_embedding", choices=("sinusoidal", "coordinates"), default="sinusoidal",
                         help="how the network gets the point (default: %(default)s)")
     parser.add_argument("--activation", choices=("silu", "relu"), default="silu",

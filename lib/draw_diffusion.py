@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib.pictures import COLORS, save_animation, save_figure
+from lib.pictures import COLORS, draw_legend_below, save_animation, save_figure
 
 LIMIT, CELLS = 3.0, 180                             # the figures show the square from -LIMIT to LIMIT
 BLUR = np.exp(-np.subtract.outer(range(CELLS), range(CELLS)) ** 2 / (2 * 1.5 ** 2))    # a Gaussian of 1.5 cells
@@ -47,7 +47,7 @@ def density_image(points: Union[np.ndarray, Tensor]) -> np.ndarray:
 def draw_density(axes: Axes, points: Union[np.ndarray, Tensor], title: str) -> None:
     """Draw the density of N,2 points."""
     axes.imshow(density_image(points), extent=(-LIMIT, LIMIT, -LIMIT, LIMIT), interpolation="bilinear")
-    axes.set(title=title, xlabel="$x_1$", ylabel="$x_2$")
+    axes.set(title=title, xlabel="first coordinate", ylabel="second coordinate")    # x_1, x_2 are timesteps
 
 
 def save_comparison(generated: Tensor, data: np.ndarray, title: str, path: Path) -> None:
@@ -66,7 +66,7 @@ def save_schedules(schedules: Dict[str, Tuple[Tensor, Tensor, Tensor]], path: Pa
     Args:
         schedules: baralphas, alphas and betas, T each, by name.
     """
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for (name, (baralphas, _, betas)), color, style in zip(schedules.items(), COLORS, ("-", "--", ":")):
         left.plot(baralphas, style, color=color, label=f"{name}, at the end {baralphas[-1]:.2g}")
@@ -75,7 +75,7 @@ def save_schedules(schedules: Dict[str, Tuple[Tensor, Tensor, Tensor]], path: Pa
     right.set(title="noise added at each timestep", xlabel="timestep t", ylabel=r"$\beta_t$", yscale="log")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.legend()
+        draw_legend_below(axes, columns=1)
     save_figure(figure, path, dpi=120)
 
 
@@ -92,14 +92,14 @@ def save_forward_video(data: Tensor, noisy: Callable[[int], Tensor], baralphas: 
         noisy: returns N,2 points x_t for a timestep t.
         baralphas: T, of the schedule.
     """
-    figure = Figure(figsize=(9.6, 5.12), layout="constrained")
+    figure = Figure(figsize=(9.6, 5.76), layout="constrained")
     left, right = figure.subplots(1, 2)
     draw_density(left, data, "")
     right.plot(torch.sqrt(baralphas), color=COLORS[0], label=r"data: $\sqrt{\bar\alpha_t}$")
     right.plot(torch.sqrt(1 - baralphas), "--", color=COLORS[2], label=r"noise: $\sqrt{1 - \bar\alpha_t}$")
     right.set(title="shares of data and noise in $x_t$", xlabel="timestep t", ylim=(-0.02, 1.02))
     right.set_box_aspect(1)
-    right.legend(loc="center left")
+    draw_legend_below(right)
     line = right.axvline(0, color="black", linewidth=1)
     label = left.set_title("forward process", loc="left")
 

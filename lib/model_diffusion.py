@@ -18,7 +18,8 @@ class SimpleDiffusion(nn.Module):
         nfeatures: number F of coordinates of a point.
         nblocks: number of hidden blocks.
         nunits: units of each hidden layer.
-        time_embedding: how the network gets the timestep. "index": as one more input, the number t itself.
+        time_embedding: how the network gets the timestep. "index": as one more input, the number t itself,
+            with PyTorch's initial weights, which are smaller; with 200 timesteps or more it needs a low learning rate.
             "sinusoidal": as sines and cosines of t / diffusion_steps at four frequencies (after Vaswani et al. 2017,
             section 3.5). These inputs are as large as the coordinates, and tell both near and distant timesteps apart.
         diffusion_steps: T, which "sinusoidal" divides by.

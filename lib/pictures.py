@@ -64,6 +64,11 @@ def save_image_grid(images: Tensor, path: Union[str, Path], title: str, value_ra
     save_figure(figure, path, dpi=120)
 
 
+def draw_legend_below(axes: Axes, columns: int = 2) -> None:
+    """Draw the legend of axes below them, where it hides no curve."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=columns, frameon=False)
+
+
 def save_curves(history: Sequence[Dict[str, float]], panels: Mapping[str, Sequence[str]], path: Union[str, Path],
                 labels: Optional[Dict[str, str]] = None) -> None:
     """Save a figure of metrics over the epochs, with panels side by side.
@@ -74,7 +79,7 @@ def save_curves(history: Sequence[Dict[str, float]], panels: Mapping[str, Sequen
         labels: of metrics whose name is not a good label.
     """
     labels = labels or {}
-    figure = Figure(figsize=(4.5 * len(panels), 3.5), layout="constrained")
+    figure = Figure(figsize=(4.5 * len(panels), 4), layout="constrained")
     for axes, (label, names) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items()):
         for name, color, style in zip(names, COLORS, ("-", "--", ":", "-.")):
             rows = [row for row in history if name in row]
@@ -84,7 +89,7 @@ def save_curves(history: Sequence[Dict[str, float]], panels: Mapping[str, Sequen
         axes.set(title=label, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend()
+        draw_legend_below(axes)
     save_figure(figure, path)
 
 

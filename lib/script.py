@@ -11,6 +11,7 @@ import warnings
 from typing import Any, Callable, NoReturn, Optional, Sequence, TextIO
 
 START = time.perf_counter()                         # scripts import this module first, before the heavy ones
+PACKAGES = ("PIL", "imageio_ffmpeg", "matplotlib", "numpy", "scipy", "sklearn", "torch", "torchvision", "tqdm")
 
 
 class UserError(Exception):
@@ -139,6 +140,11 @@ def run_script(main: Callable[[], None], if_stopped: str = "") -> int:
         return _print_error(name, f"stopped, because nothing is reading its output any more. {if_stopped}", 1)
     except UserError as error:
         return _print_error(name, f"error: {error}", 2)
+    except ModuleNotFoundError as error:
+        if error.name not in PACKAGES:              # a module that a student's code imports
+            raise
+        return _print_error(name, f"error: {sys.executable} has no {error.name}: activate the environment, or run "
+                                  "`python -m pip install -r requirements.txt`", 1)
     except (RunError, OSError, NotImplementedError) as error:
         is_name = getattr(error, "errno", None) in (errno.ENAMETOOLONG, errno.ELOOP)
         return _print_error(name, f"error: {error}", 2 if is_name else 1)

@@ -1,14 +1,29 @@
-"""What pytest provides to every test: `call`, which runs your code, and seeds that are new in each run."""
+"""What pytest provides to every test: `call`, which runs your code, and seeds that are new in each run.
+
+What needs a package of requirements.txt is imported in functions, so that a missing one gets a message.
+"""
 import os
 import random
-from typing import Any, Callable, List
+from typing import Any, Callable, Dict, List
 
-import numpy as np
 import pytest
-import torch
 
-from tests import support
+from tests.scoring.environment import problem
 from tests.scoring.report import Report, printable
+
+
+class Once:
+    """A pytest plugin that prints a message only for the first of several tests that fail with it."""
+
+    def __init__(self) -> None:
+        self.first: Dict[str, str] = {}             # the first test with each message
+
+    @pytest.hookimpl(trylast=True)                  # after Report has noted the message
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            first = self.first.setdefault(report.longreprtext, report.nodeid)
+            if first != report.nodeid:
+                report.longrepr = f"The same as for {first.split('::')[-1]}."
 
 
 def pytest_addoption(parser: Any) -> None:
@@ -18,11 +33,14 @@ def pytest_addoption(parser: Any) -> None:
 
 
 def pytest_configure(config: Any) -> None:
+    if problem():
+        raise pytest.UsageError(problem())
     os.environ["MPLBACKEND"] = "Agg"                # a notebook passes on its own backend, which may be missing here
     if config.getoption("--seed") is None:
         config.option.seed = random.SystemRandom().randrange(10 ** 6)
     if config.getoption("--report"):
         config.pluginmanager.register(Report(config.getoption("--report")))
+    config.pluginmanager.register(Once())
 
 
 def task_of(item: Any) -> str:
@@ -38,6 +56,10 @@ def pytest_collection_modifyitems(config: Any, items: List[Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def seeds_of_this_test(request: Any) -> None:
+    import numpy as np
+    import torch
+
+    from tests import support
     name = f"{request.config.option.seed} {request.node.nodeid}"
     support.seeds.seed(name)
     libraries = random.Random(f"{name} libraries")
@@ -48,7 +70,8 @@ def seeds_of_this_test(request: Any) -> None:
 @pytest.fixture
 def call() -> Callable:
     """Return a function that runs a function that touches lib: call(function, **inputs)."""
-    return support.call
+    from tests.support import call as run
+    return run
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,11 +2,15 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from course.tests.support import contents
+from lib import draw_diffusion, pictures
 from lib.pictures import batch_images_to_numpy, save_curves, save_image_grid
 from lib.script import RunError
+from lib.utils import SCHEDULES
 
 
 def test_a_grid_has_rows_of_eight_images():
@@ -61,3 +65,28 @@ def test_figures_are_saved_as_files(tmp_path):
 def test_a_figure_that_cannot_be_saved(tmp_path):
     with pytest.raises(RunError, match="nowhere"):
         save_image_grid(torch.rand(1, 1, 28, 28), tmp_path / "nowhere" / "grid.png", "a title")
+
+
+def test_legends_hide_no_curve(tmp_path, monkeypatch):
+    """Whatever the curves look like: a legend is below its axes, and inside the figure."""
+    figures = []
+    for module in (pictures, draw_diffusion):
+        monkeypatch.setattr(module, "save_figure", lambda figure, *_, **__: figures.append(figure))
+    panels = {"distance at 32 px": ("generator", "EMA", "noise floor"), "loss": ("generator", "EMA")}
+    save_curves([{"epoch": epoch, "generator": epoch % 2, "EMA": 1 - epoch % 2, "noise floor": 0.5}
+                 for epoch in range(1, 60)], panels, tmp_path / "curves.png")
+    draw_diffusion.save_schedules({name: schedule(100) for name, schedule in SCHEDULES.items()}, tmp_path / "s.png")
+    assert len(figures) == 2
+    for figure in figures:
+        FigureCanvasAgg(figure).draw()
+        for axes in figure.axes:
+            legend = axes.get_legend().get_window_extent()
+            assert figure.bbox.y0 <= legend.y0 and legend.y1 < axes.get_window_extent().y0
+            assert figure.bbox.x0 <= legend.x0 and legend.x1 <= figure.bbox.x1
+
+
+def test_coordinates_are_not_named_like_timesteps():
+    """x_1 and x_2 are the points at the timesteps 1 and 2."""
+    axes = Figure().subplots()
+    draw_diffusion.draw_density(axes, torch.zeros(1, 2), "")
+    assert [axes.get_xlabel(), axes.get_ylabel()] == ["first coordinate", "second coordinate"]

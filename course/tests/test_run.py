@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from course import handout
 from course.tests.support import (
+    DIFFUSION,
+    GAN,
     ROOT,
     TRAIN,
     assert_done,
@@ -27,8 +30,12 @@ from course.tests.support import (
     finish,
     load,
     run,
+    small_mnist,
     start,
+    write_images,
+    write_mnist,
 )
+from course.tests.surroundings import RESULTS, TINY
 from lib.checkpoint import load_checkpoint
 from lib.files import ANY, RECORD, Folder, write_file
 from lib.run import Run
@@ -259,6 +266,25 @@ def test_files_of_others_do_not_make_a_run(tmp_path):
     (tmp_path / "notes.txt").write_bytes(b"mine")
     assert Run(tmp_path, {"seed": 0}, ["*.png"]).start(model=torch.nn.Linear(2, 1)) == 1
     assert (tmp_path / "notes.txt").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("script, filled, left", [
+    (TRAIN, ["1.1"], {"train_samples.png"}), (DIFFUSION, [], set()),
+    (GAN, ["3.1"], {"training_images.png", "generated_000000.png"})], ids=str)
+def test_a_run_that_fails_before_its_first_epoch_does_not_block_the_next(tmp_path, script, filled, left):
+    """It leaves images and an empty metrics.csv; then the student fills in the gap."""
+    handout.write(ROOT, tmp_path / "handout", keep=filled)
+    write_mnist(tmp_path / "data", small_mnist())
+    write_images(tmp_path / "images")
+    folder = tmp_path / RESULTS[script]
+    folder.mkdir()
+    (folder / "notes.png").write_bytes(b"mine")
+    for _ in range(2):
+        assert_one_line(finish(start(tmp_path / "handout" / script, *TINY[script], cwd=tmp_path)), 1, "not filled in")
+        assert set(contents(folder)) - {RECORD} == left | {"metrics.csv", "notes.png"}
+        assert (folder / "metrics.csv").read_bytes() == b""
+    assert_done(run(script, *TINY[script], cwd=tmp_path))
+    assert (folder / "metrics.csv").read_bytes() and (folder / "notes.png").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("name", ["checkpoint.pt", "metrics.csv"])

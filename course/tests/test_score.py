@@ -481,11 +481,28 @@ def test_new_and_missing_files(filled):
     (filled / "lib" / "mine.py").write_text("")
     (filled / "tests" / "more").mkdir()
     (filled / "tests" / "more" / "pytest.ini").write_text("")
-    (filled / "notes.txt").write_text("")
+    (filled / "tox.ini").write_text("")
+    for name in ("notes.txt", "my_plots.py", "run_all.sh", "helper.py", "second.py"):
+        (filled / name).write_text("")              # own scripts in the root are fine, unless lib imports them
+    (filled / "helper.py").write_text("half = 0.5\n")
+    change(filled, "lib/loss_vae.py", "        kl = -0.5 *", "        import math, second\n"
+                                                             "        from helper import half\n        kl = -0.5 *")
     assert edits.find_edits(filled, edits.handed_out(filled)) == [
-        "run_vae_training.py is missing", "conftest.py is new", "lib/mine.py is new", "tests/more/pytest.ini is new"]
+        "run_vae_training.py is missing", "conftest.py is new", "helper.py is new", "lib/mine.py is new",
+        "second.py is new", "tests/more/pytest.ini is new", "tox.ini is new"]
     status, output = run_score(filled)
     assert status == 0 and "## Edits outside the gaps" in output and "    lib/mine.py is new" in output
+
+
+def test_pytest_says_a_message_once(editions, tmp_path):
+    """Nine other tests of test_vae.py need the same gap as the first one; test_gan.py needs two."""
+    shutil.copytree(str(editions / "unfilled"), str(tmp_path / "unfilled"))
+    done = subprocess.run([sys.executable, "-m", "pytest", "tests/test_vae.py", "tests/test_gan.py", "--report", "r"],
+                          cwd=str(tmp_path / "unfilled"), stdout=subprocess.PIPE, universal_newlines=True)
+    said = re.findall(r"^Task 1.1 is .* lib/model_vae.py|^Task 3.1 is .* lib/model_gan.py", done.stdout, re.MULTILINE)
+    assert len(said) == 1 + 2 and done.stdout.count("The same as for test_layers.") >= 9, done.stdout
+    messages = [words for _, words in read_report(tmp_path / "unfilled" / "r").values()]
+    assert len(messages) > 15 and all("is not filled in yet: the gap in" in words for words in messages)
 
 
 def test_the_reference_has_no_edits():

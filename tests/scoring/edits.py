@@ -5,7 +5,7 @@ import zlib
 from collections import Counter
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Dict, List, Optional, Set, Tuple, Union
 
 from tests.scoring.report import in_one_line
 
@@ -17,6 +17,7 @@ MOST_FILES = 2000                                   # files in tests/handout.zip
 MOST_PAIRS = 20000                                  # pairs of equal lines of two files; comparing more is slow
 MARKER = re.compile(r"\s*# (START|END) TODO (\S+)")
 NOT_GRADED = " (only .py files of lib are graded)"
+READ_BY_PYTHON = ("conftest", "sitecustomize", "usercustomize")     # modules that run without being imported
 LEFT_BY_TOOLS = re.compile(r"/(\.|__pycache__/)|\.(pyc|part|new|mine\d*)$")
 
 
@@ -157,10 +158,26 @@ def find_edits(folder: Union[str, Path], originals: Dict[str, str], today: Optio
         elif path in originals and path in latest:
             edits.append(f"{path} is missing")
     new = (found.relative_to(folder).as_posix() for pattern in ("*", "lib/**/*", "tests/**/*")
-           for found in Path(folder).glob(pattern) if found.name.endswith(CODE))
+           for found in Path(folder).glob(pattern) if found.name.endswith(CODE) and not _is_own_script(found, folder))
     edits += [f"{path} is new" + (NOT_GRADED if re.match(r"lib/.*(?<!\.py)$", path) else "")
               for path in sorted(set(new) - set(originals) - set(latest))]
     return [in_one_line(edit) for edit in edits + _no_code(Path(folder))]
+
+
+def _is_own_script(path: Path, folder: Union[str, Path]) -> bool:
+    """Return whether a new file is a student's own script in the root, which none of the code uses."""
+    if path.parent != Path(folder) or path.suffix in (".cfg", ".ini", ".toml"):
+        return False
+    return path.stem not in READ_BY_PYTHON and path.stem not in _imported(Path(folder))
+
+
+def _imported(folder: Path) -> Set[str]:
+    """Return the names of the modules that lib imports, also those that are not its own."""
+    names: Set[str] = set()
+    for path in folder.glob("lib/**/*.py"):
+        for kind, rest in re.findall(r"^[ \t]*(from|import)[ \t]+(.*)", read(path) or "", re.MULTILINE):
+            names.update(re.findall(r"^\w+" if kind == "from" else r"(?:^|,)[ \t]*(\w+)", rest))
+    return names
 
 
 def _no_code(folder: Path) -> List[str]:

@@ -10,7 +10,8 @@ def missing() -> List[str]:
     if sys.version_info < (3, 8):
         return ["Python 3.8 or later"]
     from importlib.metadata import PackageNotFoundError, version
-    text = (Path(__file__).resolve().parents[2] / "requirements.txt").read_text()
+    path = Path(__file__).resolve().parents[2] / "requirements.txt"
+    text = path.read_text() if path.is_file() else ""
     names = []
     for name, least in re.findall(r"^([\w-]+)>=([\d.]+)", text, re.MULTILINE):
         try:
@@ -18,8 +19,15 @@ def missing() -> List[str]:
         except PackageNotFoundError:
             installed = []
         if installed < list(map(int, least.split("."))):
-            names.append(name)
+            names.append(f"{name}>={least}" if installed else name)
     return names
+
+
+def problem() -> str:
+    """Return what is missing and what to do about it, in one line; "" if nothing is missing."""
+    names = ", ".join(missing())
+    return names and (f"{sys.executable} lacks {names}: activate the environment, or run `python -m pip install -r "
+                      "requirements.txt`")
 
 
 if __name__ == "__main__":
