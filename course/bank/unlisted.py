@@ -211,6 +211,9 @@ FAMILIES = {
     ],
 }
 
+# The first optimizer changes settings of the process: a test would notice, forget lib and import the reference.
+torch.optim.SGD([torch.zeros(1)], lr=1.0)
+
 
 def random_number(rng: random.Random) -> str:
     """Return a random number that makes an unlisted mistake."""
