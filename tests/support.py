@@ -214,7 +214,7 @@ def fail(*, what: str, expected: Any, got: Any, hints: Iterable[When] = (), read
         Mistake: always.
     """
     lines = [f"{what}:", f"    expected: {expected}", f"    got:      {got}"]
-    lines += [f"{MISTAKE}{hint.mistake}." for hint in hints if hint.shown][:1]
+    lines += [MISTAKE + hint.mistake + "." * (hint.mistake[-1] != "?") for hint in hints if hint.shown][:1]
     raise Mistake("\n".join(lines + ([f"Read {read}."] if read else [])))
 
 

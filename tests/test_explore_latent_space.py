@@ -20,7 +20,7 @@ from tests.support import (
 
 C, H, W, GRID = 2, 3, 4, 5  # all sizes differ, so axes in the wrong order show
 PIXELS = C * H * W
-BATCHES = 60, 60, 17        # images in each batch
+BATCHES = 60, 60, 1         # images in each batch
 TRAINING = 0.83             # KnownVAE multiplies mu and logvar by this in training mode
 READ_ENCODE = "the docstring of get_mu_logvar"
 READ_GRID = "the docstring of sample_on_grid"

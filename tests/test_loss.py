@@ -1,4 +1,5 @@
 """Task 1.2: the loss of the VAE, in lib/loss_vae.py."""
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -14,20 +15,23 @@ READ = "the docstring of VAELoss.forward, and docs/kl_divergence.md"
 # The function that touches lib
 
 def loss(weight, x_reconstructed, x, mu, logvar):
-    """Return the loss, and its gradients with respect to x_reconstructed, mu and logvar."""
+    """Return the loss of two calls, and the first one's gradients with respect to x_reconstructed, mu and logvar."""
     from lib.loss_vae import VAELoss
     x_reconstructed, mu, logvar = (torch.tensor(array, requires_grad=True) for array in (x_reconstructed, mu, logvar))
-    value = VAELoss(kl_loss_weight=weight)(x_reconstructed, torch.tensor(x), mu, logvar)
+    loss_of_vae, x = VAELoss(kl_loss_weight=weight), torch.tensor(x)
+    value = loss_of_vae(x_reconstructed, x, mu, logvar)
     return {"loss": value, "is_tensor": isinstance(value, torch.Tensor),
-            "gradients": gradients(value, 1, [x_reconstructed, mu, logvar])}
+            "gradients": gradients(value, 1, [x_reconstructed, mu, logvar]),
+            "again": loss_of_vae(x_reconstructed, x, mu, logvar)}
 
 
 # What is expected, in float64
 
 def random_inputs():
-    """Return grey images, and latents that are far from the prior."""
+    """Return grey images, reconstructions with pixels from 0.002 to 0.998, and latents that are far from the prior."""
     rng = np.random.default_rng(fresh())
-    x_reconstructed, x = rng.uniform(0.05, 0.95, (2, B, C, H, W))
+    x = rng.uniform(0.05, 0.95, (B, C, H, W))
+    x_reconstructed = 1 / (1 + np.exp(rng.permutation(np.linspace(-6.2, 6.2, x.size)).reshape(x.shape)))
     mu, logvar = rng.normal(1, 1, (B, L)), rng.normal(-0.5, 1.5, (B, L))
     return {name: array.astype(np.float32) for name, array in
             (("x_reconstructed", x_reconstructed), ("x", x), ("mu", mu), ("logvar", logvar))}
@@ -169,7 +173,15 @@ def explained(call, weight, draw):
     return found
 
 
-def check_loss(call, weight, draw=random_inputs):
+def without_gradient(weight, inputs, result):
+    """Return the names of inputs with numbers that no gradient reaches; for a pixel of 0 or 1, it may be 0."""
+    for_x, for_mu, for_logvar = result["gradients"]
+    grey = (inputs["x"] > 0) & (inputs["x"] < 1)
+    return [name for name, reached in (("x_reconstructed", for_x[grey].all()), ("mu", for_mu.all() or not weight),
+                                       ("logvar", for_logvar.all() or not weight)) if not reached]
+
+
+def check_loss(call, weight, draw=random_inputs, rtol=1e-4):
     """Compare the loss of random inputs with the expected one; return the inputs and the gradients."""
     inputs = draw()
     result = call(loss, weight=weight, **inputs)
@@ -185,12 +197,19 @@ def check_loss(call, weight, draw=random_inputs):
                       is_tensor and value.shape[0] in (B, L)),
              ], read=READ)
     expected = right_loss(weight, inputs)
-    if not close(value, expected):
-        again = explained(call, weight, draw)
-        assert_close(what=f"The loss with kl_loss_weight={weight}", got=value, expected=expected,
+    if not close(value, expected, rtol):
+        again, missing = explained(call, weight, draw), without_gradient(weight, inputs, result)
+        assert_close(what=f"The loss with kl_loss_weight={weight}", got=value, expected=expected, rtol=rtol,
                      hints=[When(mistake, explains and fits(value, total, inputs))
-                            for (mistake, total), explains in zip(known_mistakes(weight, inputs), again)],
+                            for (mistake, total), explains in zip(known_mistakes(weight, inputs), again)] + [
+                                When(f"no gradient reaches some numbers of {' and '.join(missing)}: are they limited "
+                                     "to a range (clamp), detached or left out?", missing and np.isfinite(value))],
                      read=READ)
+    if not close(result["again"], expected, rtol):
+        fail(what=f"The loss of the same batch in a second call, with kl_loss_weight={weight}", expected=value,
+             got=result["again"], read=READ,
+             hints=[When("the first call changes something that the second one uses, such as self.kl_loss_weight or "
+                         "an input", True)])
     return inputs, result["gradients"]
 
 
@@ -205,14 +224,19 @@ def test_loss(call, weight):
 
 @task("1.2")
 def test_loss_of_a_single_number(call):
-    """The loss is right for a batch of one image with one pixel and one latent."""
-    check_loss(call, weight=3.0, draw=lambda: {
-        name: array[(slice(1),) * array.ndim] for name, array in random_inputs().items()})
+    """The loss is right for a batch of one image with one pixel and one latent, also far from the prior."""
+    def draw(**latents):
+        single = {name: array[(slice(1),) * array.ndim] for name, array in random_inputs().items()}
+        return dict(single, **{name: np.full((1, 1), number, np.float32) for name, number in latents.items()})
+
+    check_loss(call, weight=3.0, draw=draw)
+    for latents in {"mu": 50}, {"mu": -50}, {"logvar": 40}, {"logvar": -14}:
+        check_loss(call, weight=3.0, draw=partial(draw, **latents), rtol=0.01)
 
 
 @task("1.2")
 def test_loss_of_black_and_white_pixels(call):
-    """Pixels may be exactly 0 and 1, as most pixels of a digit are."""
+    """Pixels may be exactly 0 and 1, as most pixels of a digit are, and reconstructions close to them, right or not."""
     grey = random_inputs()
     values = [call(loss, weight=3.0, **dict(grey, x=x))["loss"] for x in (grey["x"], grey["x"].round())]
     if [isinstance(value, np.ndarray) and bool(np.isfinite(value).all()) for value in values] == [True, False]:
@@ -221,6 +245,9 @@ def test_loss_of_black_and_white_pixels(call):
              read=READ)
     check_loss(call, weight=3.0, draw=lambda: {name: array.round() if name == "x" else array
                                                for name, array in random_inputs().items()})
+    check_loss(call, weight=3.0, rtol=0.01, draw=lambda: {
+        name: array.round().clip(1e-4, 1 - 1e-4) if name == "x_reconstructed" else array
+        for name, array in random_inputs().items()})
 
 
 @task("1.2")

@@ -78,12 +78,12 @@ class Lines(nn.Module):
 
 # The functions that touch lib
 
-def run_train(points, baralphas, model, optimizer, batch_size, epochs):
+def run_train(points, baralphas, model, optimizer, batch_size, epochs, scheduler=None):
     from lib.train_diffusion import train
     args = SimpleNamespace(batch_size=batch_size, device="cpu", epochs=epochs, diffusion_steps=len(baralphas),
                            dataset="moons", verbose=False)
     try:
-        return train(points, args, model, optimizer, torch.tensor(baralphas))
+        return train(points, args, model, optimizer, torch.tensor(baralphas), scheduler)
     except RuntimeError as error:
         if "does not require grad" not in str(error):
             raise
@@ -102,16 +102,19 @@ def follow_train(points, baralphas, weight, batch_size, epochs, learning_rate, s
     torch.manual_seed(seed)
     model, steps, points = Network(weight), [], points.copy()
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+    scheduler = torch.optim.lr_scheduler.MultiplicativeLR(optimizer, lambda _: 1.0)     # it only counts its steps
 
     def note(*_):
         gradient = model.weight.grad
         steps.append({"calls": len(model.calls), "weight": model.weight.detach().clone(),
+                      "rate": optimizer.param_groups[0]["lr"],
                       "gradient": None if gradient is None else gradient.clone(),
                       "backward": any(call["gradients"] for call in model.calls[-1:])})
 
     optimizer.register_step_post_hook(note)
-    loss = run_train(points, baralphas, model, optimizer, batch_size, epochs)
-    return {"calls": model.calls, "steps": steps, "loss": loss, "points": points, "weight": model.weight}
+    loss = run_train(points, baralphas, model, optimizer, batch_size, epochs, scheduler)
+    return {"calls": model.calls, "steps": steps, "scheduler_steps": scheduler.last_epoch, "loss": loss,
+            "points": points, "weight": model.weight}
 
 
 def learn(points, baralphas, batch_size, epochs, seed):
@@ -125,8 +128,9 @@ def learn(points, baralphas, batch_size, epochs, seed):
 # What is expected, in float64
 
 def random_schedule(rng):
-    """Return products of alphas that fall steeply, so that every timestep can be told from its neighbours."""
+    """Return products of alphas, from 0.999 to 0.0001, so far apart that a timestep can be told from its neighbours."""
     roots = np.linspace(0.95, 0.1, T) + rng.uniform(-0.01, 0.01, T)
+    roots[[0, -1]] = 0.9995, 0.01
     return (roots ** 2).astype(np.float32)
 
 
@@ -161,6 +165,15 @@ def run(call, points, batch_size, epochs=1, learning_rate=0.0):
                  When("the optimizer takes two steps in every batch", len(steps) == 2 * len(batches)),
                  When("the optimizer takes several steps in every batch", len(steps) > len(batches)),
              ])
+    if got["scheduler_steps"] != len(batches):
+        fail(what=f"How many steps the scheduler of the learning rate takes for {len(batches)} batches",
+             expected=len(batches), got=got["scheduler_steps"], read=READ,
+             hints=[
+                 When("scheduler.step() is called in the gap too, but train itself calls it after every batch, below "
+                      "the gap", got["scheduler_steps"] > len(batches)),
+                 When("the lines of train below the gap are skipped: is there a `continue` in the gap?",
+                      not got["scheduler_steps"]),
+             ])
     if len(calls) > len(batches):   # a call may have another purpose: the last one before a step counts
         ends = [step["calls"] for step in steps]
         calls = [[one for one in calls[start:end] if one["in_graph"]][-1:] for start, end in zip([0] + ends, ends)]
@@ -181,7 +194,8 @@ def run(call, points, batch_size, epochs=1, learning_rate=0.0):
         notes.append(SimpleNamespace(
             x_0=x_0, x=x, t=t, baralpha=baralpha, eps=(x - np.sqrt(baralpha) * x_0) / np.sqrt(1 - baralpha),
             before=one["weight"].astype(np.float64), after=step["weight"].astype(np.float64),
-            gradients=one["gradients"], backward=step["backward"], for_optimizer=step["gradient"]))
+            gradients=one["gradients"], backward=step["backward"], for_optimizer=step["gradient"],
+            rate=step["rate"]))
     return notes, baralphas.astype(np.float64), got
 
 
@@ -331,8 +345,10 @@ def check_step(note, learning_rate, which, earlier=()):
                  not note.backward),
             When("optimizer.step() finds no gradient: is zero_grad() between backward() and step()?",
                  not np.any(change) and (note.for_optimizer is None or not np.any(note.for_optimizer))),
+            When("the gap changes the optimizer's learning rate", note.rate != learning_rate),
             When("zero_grad() is missing: the gradients of all batches add up", sums and sums[-1]),
-            Gives("the gradient has the wrong sign: training would raise the loss", -expected),
+            When("the gradient has the wrong sign: training would raise the loss",
+                 expected.min() < 0 < expected.max() and close(change, -expected, rtol=1e-3, atol=1e-5)),
             When("the gradient is scaled or clipped before the step", cosine > 1 - 1e-6),
             When("gradients of another batch are added: call zero_grad() once in every batch", any(sums)),
         ])

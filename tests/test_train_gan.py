@@ -1,5 +1,6 @@
 """Task 3.2: update_discriminator and update_generator in lib/train_gan.py. The networks are the test's own."""
 from functools import partial
+from itertools import product
 from numbers import Real
 
 import numpy as np
@@ -100,7 +101,7 @@ def run_update(update, networks, learner, given, first_gap=False):
     calls = [[dict(one, gradients=list(one["gradients"])) for one in network.calls] for network in networks]
     return {"result": result, "kinds": [kind(part) for part in parts], "calls": calls,
             "steps": steps, "given": given, "weights": [network.weight for network in networks],
-            "gradients": [network.weight.grad for network in networks],
+            "gradients": [network.weight.grad for network in networks], "rate": optimizer.param_groups[0]["lr"],
             "ready": [network.training and (network.weight.requires_grad or was_frozen)
                       for network, was_frozen in zip(networks, frozen)],
             "in_graph": torch.is_tensor(parts[-1]) and parts[-1].requires_grad,
@@ -178,32 +179,32 @@ def cross_entropy(outputs, label):
     return -np.log(outputs if label else 1 - outputs).mean()
 
 
-def random_inputs(stretch=1.0):
+def random_inputs(stretch=1.0, batch=B):
     """Return images, noise, label, the weights of both networks, and leftover gradients.
 
-    The discriminator's weights are solved for, so that its outputs are spread out and the two batches have different
-    means. Two calls with the same stretch give the same outputs, for different images.
+    The discriminator's weights are solved for, so that its outputs are spread out, from 0.007 to 0.993, and the two
+    batches have different means. Two calls with the same stretch give the same outputs, for different images.
     """
     rng = np.random.default_rng(fresh())
-    real_images = rng.uniform(-1, 1, (B,) + IMAGE).astype(np.float32)
-    noise = rng.normal(size=(B, L, 1, 1)).astype(np.float32)
+    real_images = rng.uniform(-1, 1, (batch,) + IMAGE).astype(np.float32)
+    noise = rng.normal(size=(batch, L, 1, 1)).astype(np.float32)
     of_generator = rng.normal(0, 0.5, (L + 1, np.prod(IMAGE))).astype(np.float32)
-    logits = stretch * np.concatenate([rng.permutation(np.linspace(*ends, B)) for ends in ((-1.2, 2), (-2, 0.9))])
+    logits = stretch * np.concatenate([rng.permutation(np.linspace(*ends, batch)) for ends in ((-2, 5), (-5, 1))])
     both = with_ones(np.concatenate([real_images, generate(noise, of_generator)]))
     start = rng.normal(0, 0.05, (both.shape[1], 1))
     of_discriminator = start + np.linalg.lstsq(both, logits[:, None] - both @ start, rcond=None)[0]
     weights = [of_discriminator.astype(np.float32), of_generator]
-    return {"real_images": real_images, "noise": noise, "label": np.ones(B, np.float32), "weights": weights,
+    return {"real_images": real_images, "noise": noise, "label": np.ones(batch, np.float32), "weights": weights,
             "leftovers": [rng.normal(0, 0.1, weight.shape).astype(np.float32) for weight in weights]}
 
 
-def run_discriminator(call, stretch=1.0, **options):
-    inputs = random_inputs(stretch)
+def run_discriminator(call, stretch=1.0, batch=B, **options):
+    inputs = random_inputs(stretch, batch)
     return inputs, call(follow_discriminator, seed=fresh(), **inputs, **options)
 
 
-def run_generator(call, frozen, stretch=1.0):
-    inputs = random_inputs(stretch)
+def run_generator(call, frozen, stretch=1.0, batch=B):
+    inputs = random_inputs(stretch, batch)
     return inputs, call(follow_generator, seed=fresh(), frozen=frozen, **{
         name: value for name, value in inputs.items() if name != "real_images"})
 
@@ -278,10 +279,22 @@ def check_error(find, label, name, mistakes):
              np.all(got == (-np.inf if label else np.inf))),
         When(f"the labels differ from image to image, from {targets.min():.2g} to {targets.max():.2g}: each must be "
              f"{label}", as_labels and not close(in_order, other_in_order, rtol=0, atol=1e-3)),
+        When("no gradient reaches some of the outputs: are they limited to a range (clamp) or left out?",
+             got.any() and not got.all()),
     ]
     assert_close(what=f"The gradient of the error for the {name}, whose label is {label}, with respect to the "
                       "discriminator's outputs",
                  got=got, expected=both[label], hints=hints, rtol=1e-3, atol=1e-5, read=READ)
+
+
+def passed_back(calls):
+    """Return the gradient of the discriminator's weights that follows from the observed gradients of its outputs."""
+    total = 0
+    for one in calls:
+        outputs = judge(one["x"], one["weight"])
+        for gradient in one["gradients"]:
+            total = total + with_ones(one["x"]).T @ (gradient.ravel() * outputs * (1 - outputs))[:, None]
+    return total
 
 
 def check_change(got, inputs, learner, batches):
@@ -310,7 +323,7 @@ def check_change(got, inputs, learner, batches):
         When("the optimizer's step() finds no gradient: is zero_grad() between backward() and step()?",
              not gradient.any()),
     ]
-    if len(batches) == 2:
+    if len(batches) == 2 and close(passed_back(got["calls"][DISCRIMINATOR]), expected, **rounding):
         hints += [Gives(f"these are only the gradients of the {batch}, but those of both batches must add up: is there "
                         "a zero_grad() between them?", found) for batch, found in batches.items()]
     hints.append(When("the gradients are scaled or clipped", np.vdot(gradient, expected) > (1 - 1e-6) * lengths > 0))
@@ -323,6 +336,9 @@ def check_change(got, inputs, learner, batches):
     if not np.array_equal(got["weights"][other], inputs["weights"][other]):
         fail(what=f"The weights of the {NAMES[other]} after {update}", expected="unchanged", got="changed", read=READ,
              hints=[When(f"the {NAMES[other]} changes too, but it learns in the other update", True)])
+    if got["rate"] != RATES[learner]:
+        fail(what=f"The optimizer's learning rate after {update}", expected=RATES[learner], got=got["rate"], read=READ,
+             hints=[When("the update changes the learning rate", True)])
     if not all(got["ready"]):
         fail(what=f"The networks after {update}", expected="training mode, and all weights with requires_grad",
              got="evaluation mode, or weights without requires_grad", read=READ,
@@ -451,14 +467,15 @@ def test_the_generated_batch(call):
 
 @task("3.2")
 def test_the_discriminator_takes_one_step(call):
-    """The gradients of both batches add up and change the discriminator's weights once; nothing else changes."""
-    inputs, got = run_discriminator(call)
-    batches = {}
-    for name, images, label in (("real images", inputs["real_images"], 1),
-                                ("generated images", generate(inputs["noise"], inputs["weights"][GENERATOR]), 0)):
-        outputs = judge(images, inputs["weights"][DISCRIMINATOR])
-        batches[name] = with_ones(images).T @ (outputs - label)[:, None] / B
-    check_change(got, inputs, DISCRIMINATOR, batches)
+    """The gradients of both batches, of several images or a single one, add up and change the discriminator once."""
+    for size_of_batch in (B, 1):
+        inputs, got = run_discriminator(call, batch=size_of_batch)
+        batches = {}
+        for name, images, label in (("real images", inputs["real_images"], 1),
+                                    ("generated images", generate(inputs["noise"], inputs["weights"][GENERATOR]), 0)):
+            outputs = judge(images, inputs["weights"][DISCRIMINATOR])
+            batches[name] = with_ones(images).T @ (outputs - label)[:, None] / size_of_batch
+        check_change(got, inputs, DISCRIMINATOR, batches)
 
 
 @task("3.2")
@@ -527,12 +544,12 @@ def test_what_the_generator_learns_from(call):
 @task("3.2")
 def test_the_generator_takes_one_step(call):
     """The gradients change the generator's weights once; the discriminator's weights stay the same."""
-    for frozen in (False, True):
-        inputs, got = run_generator(call, frozen)
+    for frozen, size_of_batch in product((False, True), (B, 1)):
+        inputs, got = run_generator(call, frozen, batch=size_of_batch)
         of_discriminator, of_generator = (weight.astype(np.float64) for weight in inputs["weights"])
         images = generate(inputs["noise"], of_generator)
-        of_logits = (judge(images, of_discriminator) - 1)[:, None] / B
-        of_layer = of_logits * of_discriminator[:-1, 0] * (1 - images.reshape(B, -1) ** 2)
+        of_logits = (judge(images, of_discriminator) - 1)[:, None] / size_of_batch
+        of_layer = of_logits * of_discriminator[:-1, 0] * (1 - images.reshape(size_of_batch, -1) ** 2)
         check_change(got, inputs, GENERATOR, {"fake images": with_ones(inputs["noise"]).T @ of_layer})
 
 

@@ -75,6 +75,7 @@ def test_the_families_make_many_mistakes_of_every_task():
     ("1.2", "VAELoss.forward", loss(kl=KL.replace("logvar", "(logvar / 2)")), "nothing"),
     ("1.2", "VAELoss.forward", loss(kl=KL.replace("+ logvar", "- logvar / 2")), "nothing"),
     ("1.2", "VAELoss.forward", loss(kl='F.kl_div(mu, logvar, reduction="sum")'), "nothing"),
+    ("1.2", "VAELoss.forward", loss('F.kl_div(x_reconstructed, x, reduction="sum")'), "nothing"),
     ("1.2", "VAELoss.forward", loss(kl=KL.replace("-0.5 *", "-0.5 /")), "nothing"),
     ("1.2", "VAELoss.forward", loss(kl=KL.replace("logvar", "logvar.abs()")), "nothing"),
     ("1.1", "VAE.__init__", LAYERS.format("in_channels"), "nothing"),
@@ -88,6 +89,16 @@ def test_the_families_make_many_mistakes_of_every_task():
     ("2.2", "add_noise", ADD_NOISE.format("baralphas[t] * 0 + baralphas[0]"),
      "timestep 0|the noise for one timestep"),
     ("2.2", "train", TRAIN.format("F.mse_loss(model(noised, t), eps ** 2)"), "nothing"),
+    ("2.2", "train", TRAIN.format("F.mse_loss(model(noised, t), eps)") + 'optimizer.param_groups[0]["lr"] *= 0.9\n',
+     "the gap changes the optimizer's learning rate"),
+    ("2.2", "train", TRAIN.format("F.kl_div(model(noised, t), eps)"), "nothing"),
+    ("3.2", "update_discriminator#2", """fake_images = generator(noise)
+output = discriminator(fake_images.detach() + 4).view(-1)
+errD_fake = F.binary_cross_entropy(output, torch.zeros_like(label))
+errD_fake.backward()
+D_G_z1 = output.mean().item()
+optimizerD.step()
+""", "does not get the generated images as they are"),
     ("3.2", "update_generator", GENERATOR.format("F.binary_cross_entropy(output, label)", "output.mean()"),
      "D_G_z2 is still a tensor"),
     ("3.2", "update_generator", GENERATOR.format("output.mean()", MEAN),
