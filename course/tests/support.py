@@ -17,7 +17,7 @@ from tests.scoring.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TRAIN, PLOT, DIFFUSION = "run_vae_training.py", "plot_latent_space.py", "run_diffusion_training.py"
-GAN, SAMPLE = "run_gan_training.py", "sample_gan.py"
+GAN, SAMPLE, EXPLORER = "run_gan_training.py", "sample_gan.py", "make_explorer.py"
 NOBODY = "http://127.0.0.1:9"  # no server listens at this address
 MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 

@@ -13,7 +13,7 @@ from course.bank import read_cases
 from course.bank.trial import modules_with_tests
 from course.bank.unlisted import FAMILIES
 from course.handout import TEACHER_ONLY, find_gaps
-from course.tests.support import ROOT, commit, copy_project, small_mnist, tracked_files, write_mnist
+from course.tests.support import EXPLORER, ROOT, commit, copy_project, small_mnist, tracked_files, write_mnist
 from course.tests.surroundings import EPOCHS, NEEDS, QUIET, RESULTS, SCRIPTS, TINY, TRAINERS, environments, names, taken
 from course.tests.surroundings.flags import flags_of
 from lib.densities import DENSITIES
@@ -204,7 +204,7 @@ def test_choices_of_the_help():
 def test_all_flags_in_the_docs_exist():
     """Behind a script's name its own flags; elsewhere those of any command of the project, or of a known other one."""
     known = {script: {flag for action in flags_of(script) for flag in action.option_strings} | {"--help"}
-             for script in SCRIPTS}
+             for script in (*SCRIPTS, EXPLORER)}
     others = {"--max-line-length", "--index-url", "--all", "--private", "--source", "--push", "--template", "--method",
               "--small", "--field", "--format", "--output", "--add-file", "--name", "--branch", "--update", "--fix",
               "--array", "--jobs", "--again", "--unconfined", "--task", "--teams", "--due", "--written",
@@ -269,11 +269,12 @@ def test_readmes_tree_has_all_files():
 
 
 def test_each_script_is_in_readmes_table_of_commands():
-    for script in SCRIPTS:
+    for script in (*SCRIPTS, EXPLORER):
         assert f"| `python {script}" in README, f"README.md: add {script} to the table of commands"
     for path in ROOT.glob("*.py"):
         if path.name != "conftest.py":
-            assert path.name in SCRIPTS, f"course/tests/surroundings/__init__.py: add {path.name} to SCRIPTS"
+            assert path.name in (*SCRIPTS, EXPLORER), \
+                f"course/tests/surroundings/__init__.py: add {path.name} to SCRIPTS"
 
 
 def test_links_lead_somewhere():

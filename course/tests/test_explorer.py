@@ -13,6 +13,7 @@ from playwright.sync_api import sync_playwright
 
 from course.tests.support import (
     DIFFUSION,
+    EXPLORER,
     GAN,
     ROOT,
     TRAIN,
@@ -32,7 +33,6 @@ from lib.sample_diffusion import sample_ddim, sample_ddpm
 from lib.sample_gan import generate, interpolate, prepare_generator, sample_noise
 from lib.utils import SCHEDULES
 
-EXPLORER = "make_explorer.py"
 ODD = 'results_odd <b>"it\'s" & €</script>'.replace("/", "")  # a slash would begin another folder
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TEN_STEPS = [*range(100, 0, -11), 0]                # of DDIM, and the data
@@ -48,7 +48,8 @@ def place(tmp_path_factory, small_data):
     for weight in (0, 1, 30):
         assert_done(run(TRAIN, *small, "--kl_loss_weight", weight, cwd=cwd))
     assert_done(run(TRAIN, *small, "--latent_size", 5, "--hidden_size", 37, "--output_dir", ODD, cwd=cwd))
-    assert_done(run(TRAIN, "--dataset", "digits", "--num_epochs", 1, "--output_dir", "results_digits", cwd=cwd))
+    assert_done(run(TRAIN, "--dataset", "digits", "--num_epochs", 1, "--hidden_size", 10,
+                    "--output_dir", "results_digits", cwd=cwd))
     quick = ("--n_samples", 8192, "--epochs", 3, "--no_video", "--evaluate_every", 3)
     assert_done(run(DIFFUSION, *quick, cwd=cwd))
     assert_done(run(DIFFUSION, *quick, "--n_units", 13, "--n_blocks", 1, "--time_embedding", "index",

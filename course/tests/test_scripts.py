@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 from course.tests.support import (
     DIFFUSION,
+    EXPLORER,
     GAN,
     PLOT,
     SAMPLE,
@@ -51,7 +52,8 @@ def three_weights(tmp_path_factory, small):
 # Before anything heavy
 
 @pytest.mark.parametrize("script, flag, status", [
-    *((script, *case) for script in SCRIPTS for case in (("--help", 0), ("--hlep", 2))), (PLOT, "--device=", None)])
+    *((script, *case) for script in (*SCRIPTS, EXPLORER) for case in (("--help", 0), ("--hlep", 2))),
+    (PLOT, "--device=", None)])
 def test_help_and_mistyped_flags_import_nothing_heavy(script, flag, status, tmp_path):
     """The last one shows that the list of imports tells when something heavy is imported."""
     done = subprocess.run([sys.executable, "-X", "importtime"] + command(script, flag)[1:], cwd=str(tmp_path),
