@@ -21,8 +21,10 @@ function showVAE(root, runs, {images, labels}, colors) {
     view.drawn = imageCanvas(28, `your digit, reconstructed by ${run.name}`);
     view.strip = imageCanvas(28, `from A to B, by ${run.name}`, 10);
     view.output = create("output", {class: "place"});
-    view.title = `KL weight ${run.kl_loss_weight}`;
-    const parts = [create("figcaption", {}, create("strong", {}, view.title), ` ${run.name}`)];
+    const weight = `KL weight ${run.kl_loss_weight}`;
+    const isUnique = runs.filter(other => other.kl_loss_weight === run.kl_loss_weight).length === 1;
+    view.title = isUnique ? weight : run.name;
+    const parts = [create("figcaption", {}, create("strong", {}, view.title), ` ${isUnique ? run.name : weight}`)];
     if (latents === 2) {
       const wide = [0, 1].map(axis => 0.08 * (run.high[axis] - run.low[axis]) || 1);
       const canvas = create("canvas", {class: "plane", tabindex: 0, role: "application", "aria-label":
