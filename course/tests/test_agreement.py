@@ -206,7 +206,7 @@ def test_all_flags_in_the_docs_exist():
     known = {script: {flag for action in flags_of(script) for flag in action.option_strings} | {"--help"}
              for script in (*SCRIPTS, EXPLORER)}
     others = {"--max-line-length", "--index-url", "--all", "--private", "--source", "--push", "--template", "--method",
-              "--small", "--field", "--format", "--output", "--add-file", "--name", "--branch", "--update", "--fix",
+              "--small", "--keep_runs", "--field", "--format", "--output", "--add-file", "--name", "--branch", "--update", "--fix",
               "--array", "--jobs", "--again", "--unconfined", "--task", "--teams", "--due", "--written",
               "--rm", "--network", "--memory", "--pids-limit", "--read-only", "--tmpfs", "--cap-drop",
               "--security-opt", "--user"}
