@@ -92,7 +92,8 @@ def run_make_explorer(args: Any) -> Tuple[Path, int]:
         if not args.overwrite:
             raise UserError(f"{path} already exists: --overwrite replaces it, --output chooses another file")
         if not path.is_file() or path.read_bytes()[:len(MARK)] != MARK:
-            raise UserError(f"{path} exists, but make_explorer.py did not write it: move it, or choose another --output")
+            raise UserError(f"{path} exists, but make_explorer.py did not write it: move it, or choose another "
+                            "--output")
     paths = [Path(name) for name in args.runs] or sorted(path for path in Path().glob("results_*") if path.is_dir())
     runs = export_runs(paths, args.data_dir)
     if not any(runs[kind] for kind in KINDS):

@@ -205,11 +205,11 @@ def test_all_flags_in_the_docs_exist():
     """Behind a script's name its own flags; elsewhere those of any command of the project, or of a known other one."""
     known = {script: {flag for action in flags_of(script) for flag in action.option_strings} | {"--help"}
              for script in (*SCRIPTS, EXPLORER)}
-    others = {"--max-line-length", "--index-url", "--all", "--private", "--source", "--push", "--template", "--method",
-              "--small", "--keep_runs", "--field", "--format", "--output", "--add-file", "--name", "--branch", "--update", "--fix",
-              "--array", "--jobs", "--again", "--unconfined", "--task", "--teams", "--due", "--written",
-              "--rm", "--network", "--memory", "--pids-limit", "--read-only", "--tmpfs", "--cap-drop",
-              "--security-opt", "--user"}
+    others = {"--max-line-length", "--index-url", "--all", "--private", "--source", "--push", "--template",
+              "--method", "--small", "--keep_runs", "--field", "--format", "--output", "--add-file", "--name",
+              "--branch", "--update", "--fix", "--array", "--jobs", "--again", "--unconfined", "--task", "--teams",
+              "--due", "--written", "--rm", "--network", "--memory", "--pids-limit", "--read-only", "--tmpfs",
+              "--cap-drop", "--security-opt", "--user"}
     for name, text in TEXT.items():
         for line in text.splitlines():
             for script, rest in re.findall(r"python (\w+\.py)((?: [^|`&;]*)?)", line):
