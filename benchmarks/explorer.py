@@ -43,8 +43,8 @@ FRAMES = """async () => {
     return frames / (performance.now() - start) * 1000;
 }"""
 IMAGES = """() => {
-    const [generator] = Object.values(explorer.gan.run.generators), start = performance.now();
-    const noise = normalArray(generator.latent_size, normal(1));
+    const {run} = explorer.gan, [generator] = Object.values(run.generators), start = performance.now();
+    const noise = normalArray(run.latent_size, normal(1));
     let images = 0;
     for (; performance.now() - start < 2000; images++) generate(generator, noise);
     return images / (performance.now() - start) * 1000;

@@ -10,13 +10,14 @@ import json
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
 
+from lib.checkpoint import load_checkpoint
 from lib.digits import load_digits
 from lib.draw_vae import CLASS_COLORS
-from lib.export_runs import export_diffusion, export_gan, export_vae, kind_of, sample_images
+from lib.export_runs import export_diffusion, export_gan, export_vae, sample_images
 from lib.files import write_file
 from lib.script import RunError, UserError, say
 
@@ -25,6 +26,17 @@ SCRIPTS = ("numerics.js", "data.js", "drawing.js", "vae.js", "diffusion.js", "ga
 MARK = b'<!DOCTYPE html>\n<html lang="en" data-made-by="make_explorer">'      # the beginning of every page
 KINDS = {"vae": ("VAE", "run_vae_training.py"), "diffusion": ("diffusion model", "run_diffusion_training.py"),
          "gan": ("GAN", "run_gan_training.py")}
+
+
+def kind_of(path: Path) -> str:
+    """Return what a run is of: "vae", "diffusion" or "gan". Raises UserError."""
+    if path.is_file():
+        return "gan"
+    checkpoint = load_checkpoint(path)
+    for kind, names in (("vae", {"kl_loss_weight"}), ("diffusion", {"diffusion_steps"}), ("gan", {"ngf"})):
+        if names <= checkpoint["settings"].keys():
+            return kind
+    raise UserError(f"{path} is not a run of one of the training scripts")
 
 
 def export_runs(paths: Sequence[Path], data_dir: str) -> Dict[str, Any]:
@@ -39,7 +51,9 @@ def export_runs(paths: Sequence[Path], data_dir: str) -> Dict[str, Any]:
         except (UserError, RunError, NotImplementedError) as error:
             say(f"left out: {error}" if str(path) in str(error) else f"left out: {path}: {error}")
     for name in sorted({run["dataset"] for run in runs["vae"]}):
-        runs["digits"][name] = sample_images(digits(name))
+        sample = sample_images(digits(name))
+        greys = (sample["images"].astype(int) + 8) // 17 * 17               # 16 of them, which compress better
+        runs["digits"][name] = {**sample, "images": greys.astype(np.uint8)}
     return runs
 
 
@@ -48,19 +62,19 @@ def pack(content: Any) -> Tuple[str, str]:
 
     The first bytes of all 16-bit integers come before their second ones, which compresses better.
     """
-    blocks: List[bytes] = []
+    places: Dict[bytes, int] = {}                   # equal arrays are stored once
 
     def replace(array: Any) -> Any:
         if not isinstance(array, np.ndarray):
             raise TypeError(f"{type(array)} has no JSON")
         array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        at = sum(map(len, blocks))
         data = array.view(np.uint8).reshape(-1, 2).T.tobytes() if array.dtype == np.int16 else array.tobytes()
-        blocks.append(data + bytes(-len(data) % 4))
+        data += bytes(-len(data) % 4)
+        at = places.setdefault(data, sum(map(len, places)))
         return {"at": at, "type": str(array.dtype), "shape": array.shape}
 
     text = json.dumps(content, default=replace, separators=(",", ":"))
-    return text.replace("<", "\\u003c"), base64.b64encode(zlib.compress(b"".join(blocks), 9)).decode()
+    return text.replace("<", "\\u003c"), base64.b64encode(zlib.compress(b"".join(places), 9)).decode()
 
 
 def make_page(text: str, arrays: str) -> bytes:

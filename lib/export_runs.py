@@ -25,11 +25,11 @@ from lib.sample_gan import generate, prepare_generator, sample_noise
 from lib.script import UserError
 from lib.utils import SCHEDULES
 
-TOLERANCE = 5e-4                                    # of the outputs
-LEVELS = (2047, 4095, 8191, 16383, 32767)            # largest integers to try
+TOLERANCE = 7e-4                                    # of the outputs
+LEVELS = [round(1023 * 2 ** (k / 2)) for k in range(11)]    # largest integers to try, up to 32,736
 POINTS = 2000                                       # test images, or points of a density
 BINS, RANGE = 120, 2.5                              # of the picture of a density, from -RANGE to RANGE
-SNAPSHOTS, SHOWN, TITLE = 24, 4 * 34 + 2, 30        # at most; pixels of 4 by 4 images, and of a snapshot's title
+SNAPSHOTS, SHOWN, TITLE = 20, 4 * 34 + 2, 30        # at most; pixels of 4 by 4 images, and of a snapshot's title
 Export = Dict[str, Any]
 LINEAR, CONVOLUTION, TRANSPOSED = nn.Linear, nn.Conv2d, nn.ConvTranspose2d
 
@@ -49,23 +49,29 @@ def _axis(layer: nn.Module) -> int:
 def choose_levels(model: nn.Module, outputs: Callable[[Any], Sequence[Tensor]]) -> int:
     """Return the smallest of LEVELS with which the outputs stay within TOLERANCE; 0 if there is none."""
     exact = outputs(model)
-    for levels in LEVELS:
+    low, high = 0, len(LEVELS)
+    while low < high:
+        middle = (low + high) // 2
         rounded = deepcopy(model)
         for layer in rounded.modules():
             if isinstance(layer, (LINEAR, CONVOLUTION, TRANSPOSED)):
-                integers, step = _round(layer.weight, levels, _axis(layer))
+                integers, step = _round(layer.weight, LEVELS[middle], _axis(layer))
                 layer.weight.copy_(integers * step)
         if all(bool(((one - other).abs() <= TOLERANCE).all()) for one, other in zip(exact, outputs(rounded))):
-            return levels
-    return 0
+            high = middle
+        else:
+            low = middle + 1
+    return LEVELS[low] if low < len(LEVELS) else 0
 
 
 @torch.no_grad()
-def export_layer(layer: Any, levels: int, norm: Any = None) -> Export:
+def export_layer(layer: Any, levels: int, norm: Any = None, base: Any = None) -> Export:
     """Return weight, step and bias of a layer. The weight is integers times step; in float32, if levels is 0.
 
     Args:
         norm: a batch norm that follows. In evaluation mode it is linear, so it goes into step and bias.
+        base: a layer with nearly the same weight, which is exported too: the weight is only the difference to its
+            integers ("plus"), which compresses better.
     """
     weight, axis = layer.weight, _axis(layer)
     count = weight.shape[axis]                      # of output units
@@ -73,9 +79,15 @@ def export_layer(layer: Any, levels: int, norm: Any = None) -> Export:
     if norm:
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         bias = norm.bias + (bias - norm.running_mean) * scale
-    integers, step = _round(weight, levels, axis) if levels else (weight, torch.ones(count))
-    return {"weight": integers.numpy().astype(np.int16 if levels else np.float32),
-            "step": (step.flatten() * scale).numpy(), "bias": bias.numpy()}
+    if not levels:
+        return {"weight": weight.numpy(), "step": scale.numpy(), "bias": bias.numpy()}
+    integers, step = _round(weight if base is None else base.weight, levels, axis)
+    exported = {"weight": integers.numpy().astype(np.int16), "step": (step.flatten() * scale).numpy(),
+                "bias": bias.numpy()}
+    if base is not None:
+        exported["plus"] = exported["weight"]
+        exported["weight"] = (torch.round(weight / step) - integers).numpy().astype(np.int16)
+    return exported
 
 
 @torch.no_grad()
@@ -95,14 +107,17 @@ def export_vae(folder: Path, digits: Callable[[str], Digits]) -> Export:
     mu, logvar = model.encode(x)
     if not (torch.isfinite(mu).all() and torch.isfinite(torch.exp(logvar)).all()):
         raise UserError(f"the encodings of {folder} are not finite numbers")
-    z = torch.cat([mu[:100], torch.randn(100, settings["latent_size"], generator=torch.Generator().manual_seed(0))])
+    random = torch.Generator().manual_seed(0)
+    z = torch.cat([mu[:100], torch.randn(100, settings["latent_size"], generator=random)])
     layers = find_layers(model, x, z, folder)
-    levels = choose_levels(model, lambda model: [*model.encode(x), model.decode(z)])
+    inputs = torch.cat([x, torch.rand(500, 1, 28, 28, generator=random)])   # whatever a hand may draw
+    levels = {"encoder": choose_levels(model, lambda model: model.encode(inputs)),
+              "decoder": choose_levels(model, lambda model: [model.decode(z)])}
     sigma = torch.exp(logvar / 2)
     low, high = torch.quantile(mu - sigma, 0.01, dim=0), torch.quantile(mu + sigma, 0.99, dim=0)
     return {"name": str(folder), "dataset": settings["dataset"], "kl_loss_weight": settings["kl_loss_weight"],
             "latent_size": settings["latent_size"], "epochs": len(checkpoint["history"]),
-            "layers": {name: export_layer(layer, levels) for name, layer in layers.items()},
+            "layers": {name: export_layer(layer, levels[name[:7]]) for name, layer in layers.items()},
             "mu": mu.numpy(), "logvar": logvar.numpy(), "low": low.numpy(), "high": high.numpy()}
 
 
@@ -184,23 +199,29 @@ def export_gan(path: Path) -> Export:
     content = read_checkpoint(file)
     parts = {RENAMED.get(name, name) for name in content} if isinstance(content, dict) else set()
     names = [name for name in ("ema", "generator") if name in parts] or ["generator"]
-    generators = {name: _export_generator(load_generator(file, name)) for name in names}
-    return {"name": str(path), "generators": generators, "snapshots": find_snapshots(path)}
+    generators = [load_generator(file, name) for name in names]
+    latent_size = next(generators[0].parameters()).shape[0]
+    return {"name": str(path), "latent_size": latent_size, "snapshots": find_snapshots(path),
+            "generators": dict(zip(names, _export_generators(generators, latent_size)))}
 
 
 @torch.no_grad()
-def _export_generator(generator: nn.Module) -> Export:
-    """Export a generator's five convolutions, ready for sampling (see prepare_generator)."""
-    latent_size = next(generator.parameters()).shape[0]
-    generator = prepare_generator(generator, latent_size)
+def _export_generators(generators: Sequence[nn.Module], latent_size: int) -> List[Export]:
+    """Export the five convolutions of each generator, ready for sampling (see prepare_generator): those of the first
+    one, and the differences to them.
+    """
+    generators = [prepare_generator(generator, latent_size) for generator in generators]
     noise = sample_noise(64, latent_size, seed=1)
-    if not torch.isfinite(generate(generator, noise)).all():
+    if not all(bool(torch.isfinite(generate(generator, noise)).all()) for generator in generators):
         raise UserError("the generated images are not finite numbers")
-    levels = choose_levels(generator, lambda generator: [generate(generator, noise)])
-    layers = [layer for layer in generator.modules() if isinstance(layer, (TRANSPOSED, CONVOLUTION))]
-    norms: List[Any] = [layer for layer in generator.modules() if isinstance(layer, nn.BatchNorm2d)]
-    return {"latent_size": latent_size,
-            "layers": [export_layer(layer, levels, norm) for layer, norm in zip(layers, [*norms, None])]}
+    levels = [choose_levels(generator, lambda generator: [generate(generator, noise)]) for generator in generators]
+    kinds = TRANSPOSED, CONVOLUTION
+    layers = [[layer for layer in generator.modules() if isinstance(layer, kinds)] for generator in generators]
+    norms: List[List[Any]] = [[layer for layer in generator.modules() if isinstance(layer, nn.BatchNorm2d)]
+                              for generator in generators]
+    return [{"layers": [export_layer(layer, max(levels) if all(levels) else 0, norm, base if number else None)
+                        for layer, norm, base in zip(layers[number], [*norms[number], None], layers[0])]}
+            for number in range(len(generators))]
 
 
 def find_snapshots(folder: Path) -> Export:
@@ -225,16 +246,5 @@ def find_snapshots(folder: Path) -> Export:
     if not panels:
         return {"steps": [], "side": SHOWN}
     data = io.BytesIO()
-    Image.fromarray(np.concatenate(panels, axis=1)).save(data, "JPEG", quality=85, subsampling=0)
+    Image.fromarray(np.concatenate(panels, axis=1)).save(data, "JPEG", quality=75, subsampling=0)
     return {"steps": steps, "side": SHOWN, "jpeg": np.frombuffer(data.getvalue(), np.uint8)}
-
-
-def kind_of(path: Path) -> str:
-    """Return what a run is of: "vae", "diffusion" or "gan". Raises UserError."""
-    if path.is_file():
-        return "gan"
-    checkpoint = load_checkpoint(path)
-    for kind, names in (("vae", {"kl_loss_weight"}), ("diffusion", {"diffusion_steps"}), ("gan", {"ngf"})):
-        if names <= checkpoint["settings"].keys():
-            return kind
-    raise UserError(f"{path} is not a run of one of the training scripts")

@@ -2,7 +2,8 @@
 
 // Return the runs, with every array in place of its description (see pack in lib/explorer.py).
 async function readRuns() {
-  const packed = Uint8Array.from(atob(document.getElementById("arrays").textContent.trim()), c => c.charCodeAt(0));
+  const text = atob(document.getElementById("arrays").textContent.trim()), packed = new Uint8Array(text.length);
+  for (let i = 0; i < packed.length; i++) packed[i] = text.charCodeAt(i);
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const bytes = await new Response(stream).arrayBuffer();
 
@@ -14,16 +15,12 @@ async function readRuns() {
     for (let i = 0; i < count; i++) values[i] = halves[i] | halves[count + i] << 8;
     return values;
   };
-  const layer = ({weight, step, bias}) => {
-    const integers = array(weight), steps = array(step), {shape} = weight;
-    const perOutput = shape.slice(shape.length - 2).reduce((product, side) => product * side, 1);
-    const values = Float32Array.from(integers);
-    for (let i = 0; i < values.length; i++) {
-      // The axis of the output units: the second of a transposed convolution (kernel 4), otherwise the first.
-      const unit = shape.length === 4 && shape[2] === 4 ? Math.floor(i / perOutput) % shape[1]
-        : Math.floor(i / (values.length / shape[0]));
-      values[i] *= steps[unit];
-    }
+  const layer = ({weight, plus, step, bias}) => {
+    const integers = array(weight), steps = array(step), {shape} = weight, values = Float32Array.from(integers);
+    if (plus) array(plus).forEach((value, i) => { values[i] += value; });
+    // Each step belongs to an output unit: the second axis of a transposed convolution (kernel 4), otherwise the first.
+    const size = shape[2] === 4 ? 16 : values.length / shape[0];
+    for (let i = 0; i < values.length; i++) values[i] *= steps[Math.floor(i / size) % steps.length];
     return {weight: values, bias: array(bias), shape};
   };
   const revive = value => {

@@ -3,7 +3,7 @@
 const SAMPLES = 16;
 
 function showGAN(root, run) {
-  const names = Object.keys(run.generators), {latent_size: latents} = run.generators[names[0]];
+  const names = Object.keys(run.generators), latents = run.latent_size;
   const channels = run.generators[names[0]].layers[4].shape[0];
   const labels = {ema: "EMA", generator: names.length > 1 ? "generator without EMA" : "generator"};
   const state = {shown: names[0], temperature: 1, seed: 0, picks: [null, null], part: 0.5};
