@@ -25,7 +25,8 @@ RUNS = [
     ("run_vae_training.py", "results_latents8", ("--dataset", "digits", "--latent_size", "8")),
     ("run_diffusion_training.py", "results_diffusion", ("--no_video", "--quiet")),
     ("run_gan_training.py", "results_gan", ("--ngf", "16", "--num_epochs", "800", "--no_video"))]
-SMALL = ("--epochs", "1")
+SMALL = {"run_vae_training.py": ("--hidden_size", "8"), "run_gan_training.py": ("--ngf", "4", "--ndf", "4"),
+         "run_diffusion_training.py": ("--n_samples", "2000", "--diffusion_steps", "8")}
 
 
 def keep_runs() -> None:
@@ -49,7 +50,7 @@ def main() -> None:
     project = Path().resolve()
     for script, name, flags in RUNS:
         subprocess.run([sys.executable, script, "--output_dir", str(folder / name), "--resume", *flags,
-                        *(SMALL if args.small else ())], check=True)
+                        *(("--epochs", "1", *SMALL[script]) if args.small else ())], check=True)
     # From the runs' own folder, so that the page shows their names without it.
     page = Path("explorer.html") if args.small else project / PAGE
     subprocess.run([sys.executable, str(project / "make_explorer.py"), *(name for _, name, _ in RUNS), "--output",
