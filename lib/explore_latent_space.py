@@ -123,10 +123,7 @@ def load_run(folder: Union[str, Path], device: Device) -> Tuple["VAE", Dict[str,
     Raises:
         UserError: the folder does not contain a VAE with two latents.
     """
-    model, checkpoint = load_vae(folder)
-    if model.latent_size != 2:
-        raise UserError(f"the latent space of {folder} has {model.latent_size} dimensions, but only two can be drawn: "
-                        "train with --latent_size 2")
+    model, checkpoint = load_vae(folder, to_draw=True)
     return model.to(device), checkpoint
 
 

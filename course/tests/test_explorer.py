@@ -12,6 +12,7 @@ import pytest
 import torch
 from playwright.sync_api import sync_playwright
 
+from benchmarks.explorer import BROWSERS
 from course.tests.support import (
     DIFFUSION,
     EXPLORER,
@@ -35,7 +36,6 @@ from lib.sample_gan import generate, interpolate, prepare_generator, sample_nois
 from lib.utils import SCHEDULES
 
 ODD = 'results_odd <b>"it\'s" & €</script>'.replace("/", "")  # a slash would begin another folder
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TEN_STEPS = [*range(100, 0, -11), 0]                # of DDIM, and the data
 CLOSE = 1e-3                                        # of all outputs, on random inputs
 

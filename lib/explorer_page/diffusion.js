@@ -14,7 +14,7 @@ function showDiffusion(root, run) {
   const schedule = new Plane(chart, [[0, total], [0, 1.05]], ["timestep t", ""]);
   const readout = create("output", {class: "place"});
   const mark = [0, 0];                              // where Enter drops a point
-  let noise, data, arrows = {key: "", values: null};
+  let noise, data, arrows = {k: null};
 
   const time = slider("timestep t", {min: 0, max: total, step: 1, value: 0}, value => {
     pause();
@@ -143,13 +143,13 @@ function showDiffusion(root, run) {
   }
 
   function drawArrows(k) {
-    const side = 21, key = `${k}`;
-    if (arrows.key !== key) {
+    const side = 21;
+    if (arrows.k !== k) {
       const places = [];
       for (let i = 0; i < side * side; i++) {
         places.push(-2.85 + 5.7 * (i % side) / (side - 1), -2.85 + 5.7 * Math.floor(i / side) / (side - 1));
       }
-      arrows = {key, places, values: predictNoise(run, Float32Array.from(places), k - 1)};
+      arrows = {k, places, values: predictNoise(run, Float32Array.from(places), k - 1)};
     }
     const {context} = plane, {places, values} = arrows;
     context.strokeStyle = colorOf("--text");
@@ -274,7 +274,7 @@ function showDiffusion(root, run) {
         create("span", {class: "signal"}, "signal √ᾱ"), " ",
         create("span", {class: "noise"}, "noise √(1 − ᾱ)"),
         ` (${run.schedule.replace("_", " ")} schedule)`)))));
-  redraws.push(() => root.isConnected && root.firstChild.contains(canvas) && draw());
+  redraws.set(root, draw);
   restart();
   return {state, plane, run, draw};
 }

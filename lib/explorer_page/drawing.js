@@ -66,7 +66,7 @@ function onceAFrame(draw) {
 
 const colorOf = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
-const redraws = [];                                 // what to draw again if the window or the colours change
+const redraws = new Map();                          // of each view, for when the window or the colours change
 const redrawAll = onceAFrame(() => redraws.forEach(draw => draw()));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
 addEventListener("resize", redrawAll);

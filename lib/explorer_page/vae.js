@@ -185,7 +185,7 @@ function showVAE(root, runs, {images, labels}, colors) {
   }
 
   const redraw = onceAFrame(draw);
-  redraws.push(() => {
+  redraws.set(root, () => {
     views.forEach(view => { view.background = null; });
     draw();
   });
