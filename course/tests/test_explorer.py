@@ -419,6 +419,7 @@ def test_the_same_seed_gives_the_same_samples(page):
         wait_until(page, "explorer.diffusion.state.path[explorer.diffusion.state.path.length - 1].k === 0")
         return page.evaluate("Array.from(explorer.diffusion.state.path[explorer.diffusion.state.path.length - 1].x)")
 
+    page.get_by_label("process").select_option("back")
     page.get_by_label("sampler").select_option("ddim")
     set_slider(page, page.get_by_label("steps of DDIM"), 10)
     first = samples()
@@ -432,6 +433,9 @@ def test_the_same_seed_gives_the_same_samples(page):
 
 def test_a_dropped_point_shows_its_path_and_the_guesses(page):
     plane = page.locator("#diffusion .plane")
+    page.get_by_label("process").select_option("back")
+    page.get_by_label("sampler").select_option("ddim")
+    set_slider(page, page.get_by_label("steps of DDIM"), 10)
     page.get_by_label("process").select_option("forward")
     settle(page)
     box = plane.bounding_box()
