@@ -105,7 +105,8 @@ def export_vae(folder: Path, digits: Callable[[str], Digits]) -> Export:
     images = sample_images(digits(settings["dataset"]))["images"]
     x = torch.from_numpy(images).float()[:, None] / 255
     mu, logvar = model.encode(x)
-    if not (torch.isfinite(mu).all() and torch.isfinite(torch.exp(logvar)).all()):
+    variance = torch.exp(logvar)
+    if not (torch.isfinite(mu).all() and torch.isfinite(variance).all()):
         raise UserError(f"the encodings of {folder} are not finite numbers")
     random = torch.Generator().manual_seed(0)
     z = torch.cat([mu[:100], torch.randn(100, settings["latent_size"], generator=random)])
@@ -113,7 +114,7 @@ def export_vae(folder: Path, digits: Callable[[str], Digits]) -> Export:
     inputs = torch.cat([x, torch.rand(500, 1, 28, 28, generator=random)])   # whatever a hand may draw
     levels = {"encoder": choose_levels(model, lambda model: model.encode(inputs)),
               "decoder": choose_levels(model, lambda model: [model.decode(z)])}
-    sigma = torch.exp(logvar / 2)
+    sigma = torch.sqrt(variance)
     low, high = torch.quantile(mu - sigma, 0.01, dim=0), torch.quantile(mu + sigma, 0.99, dim=0)
     return {"name": str(folder), "dataset": settings["dataset"], "kl_loss_weight": settings["kl_loss_weight"],
             "latent_size": settings["latent_size"], "epochs": len(checkpoint["history"]),
