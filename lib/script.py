@@ -120,7 +120,9 @@ def run_script(main: Callable[[], None], if_stopped: str = "") -> int:
         main: the script; it imports the heavy packages.
         if_stopped: what to tell the user who stops it.
     """
-    name = os.path.basename(sys.argv[0])
+    folder, name = os.path.split(sys.argv[0])
+    if name == "__main__.py":                       # python -m PACKAGE
+        name = os.path.basename(folder)
 
     def stop(signum, frame):
         # Exit immediately instead of raising: an exception inside an import may be swallowed and leave a half-imported

@@ -2,27 +2,31 @@
 // A layer is {weight, bias, shape}; images and points are Float32Arrays, row by row.
 "use strict";
 
-// torch.nn.Linear for n inputs: n*inputs -> n*outputs. Four inputs at a time share each weight that is read.
+// torch.nn.Linear for n inputs: n*inputs -> n*outputs. Four inputs and two outputs at a time share what is read; if the
+// number of outputs is odd, the last one is computed twice.
 function linear(layer, x, n = 1) {
   const {weight, bias, shape: [outputs, inputs]} = layer;
   const y = new Float32Array(n * outputs);
   let k = 0;
   for (; k + 4 <= n; k += 4) {
     const x0 = k * inputs, x1 = x0 + inputs, x2 = x1 + inputs, x3 = x2 + inputs;
-    for (let o = 0, w = 0; o < outputs; o++) {
-      let sum0 = bias[o], sum1 = sum0, sum2 = sum0, sum3 = sum0;
-      for (let i = 0; i < inputs; i++, w++) {
-        const value = weight[w];
-        sum0 += value * x[x0 + i];
-        sum1 += value * x[x1 + i];
-        sum2 += value * x[x2 + i];
-        sum3 += value * x[x3 + i];
+    for (let o = 0; o < outputs; o += 2) {
+      const next = Math.min(o + 1, outputs - 1), wa = o * inputs, wb = next * inputs;
+      let a0 = bias[o], a1 = a0, a2 = a0, a3 = a0, b0 = bias[next], b1 = b0, b2 = b0, b3 = b0;
+      for (let i = 0; i < inputs; i++) {
+        const a = weight[wa + i], b = weight[wb + i];
+        const value0 = x[x0 + i], value1 = x[x1 + i], value2 = x[x2 + i], value3 = x[x3 + i];
+        a0 += a * value0;
+        a1 += a * value1;
+        a2 += a * value2;
+        a3 += a * value3;
+        b0 += b * value0;
+        b1 += b * value1;
+        b2 += b * value2;
+        b3 += b * value3;
       }
-      const place = k * outputs + o;
-      y[place] = sum0;
-      y[place + outputs] = sum1;
-      y[place + 2 * outputs] = sum2;
-      y[place + 3 * outputs] = sum3;
+      [a0, a1, a2, a3].forEach((sum, j) => { y[(k + j) * outputs + o] = sum; });
+      [b0, b1, b2, b3].forEach((sum, j) => { y[(k + j) * outputs + next] = sum; });
     }
   }
   for (; k < n; k++) {

@@ -15,7 +15,7 @@ function showVAE(root, runs, {images, labels}, colors) {
   function makeView(run, number) {
     const latents = run.latent_size, view = {run, z: new Float32Array(latents), sigma: null};
     const at = index => run.mu.slice(index * latents, (index + 1) * latents);
-    const sigmaAt = index => run.logvar.slice(index * latents, (index + 1) * latents).map(v => Math.exp(v / 2));
+    const sigmaAt = index => run.logvar.slice(index * latents, (index + 1) * latents).map(v => Math.sqrt(Math.exp(v)));
     Object.assign(view, {at, sigmaAt});
     view.image = imageCanvas(28, `decoded by ${run.name}`);
     view.drawn = imageCanvas(28, `your digit, reconstructed by ${run.name}`);
@@ -122,7 +122,7 @@ function showVAE(root, runs, {images, labels}, colors) {
   function encodeInk() {
     for (const view of views) {
       const {mu, logvar} = encode(view.run, ink);
-      set(view, mu, logvar.map(value => Math.exp(value / 2)));
+      set(view, mu, logvar.map(value => Math.sqrt(Math.exp(value))));
       showImage(view.drawn, decode(view.run, mu), 28, [0, 1]);
     }
     redraw();
