@@ -78,12 +78,12 @@ class Lines(nn.Module):
 
 # The functions that touch lib
 
-def run_train(points, baralphas, model, optimizer, batch_size, epochs, scheduler=None):
+def run_train(points, baralphas, model, optimizer, batch_size, epochs, scheduler=None, ema=None):
     from lib.train_diffusion import train
     args = SimpleNamespace(batch_size=batch_size, device="cpu", epochs=epochs, diffusion_steps=len(baralphas),
                            dataset="moons", verbose=False)
     try:
-        return train(points, args, model, optimizer, torch.tensor(baralphas), scheduler)
+        return train(points, args, model, optimizer, torch.tensor(baralphas), scheduler, ema)
     except RuntimeError as error:
         if "does not require grad" not in str(error):
             raise
@@ -100,7 +100,7 @@ def run_train(points, baralphas, model, optimizer, batch_size, epochs, scheduler
 def follow_train(points, baralphas, weight, batch_size, epochs, learning_rate, seed):
     """Record what train passes to a model and to an optimizer, and how it changes them."""
     torch.manual_seed(seed)
-    model, steps, points = Network(weight), [], points.copy()
+    model, ema, steps, points = Network(weight), Network(weight), [], points.copy()
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
     scheduler = torch.optim.lr_scheduler.MultiplicativeLR(optimizer, lambda _: 1.0)     # it only counts its steps
 
@@ -112,9 +112,9 @@ def follow_train(points, baralphas, weight, batch_size, epochs, learning_rate, s
                       "backward": any(call["gradients"] for call in model.calls[-1:])})
 
     optimizer.register_step_post_hook(note)
-    loss = run_train(points, baralphas, model, optimizer, batch_size, epochs, scheduler)
+    loss = run_train(points, baralphas, model, optimizer, batch_size, epochs, scheduler, ema)
     return {"calls": model.calls, "steps": steps, "scheduler_steps": scheduler.last_epoch, "loss": loss,
-            "points": points, "weight": model.weight}
+            "points": points, "weight": model.weight, "ema": ema.weight}
 
 
 def learn(points, baralphas, batch_size, epochs, seed):
@@ -367,6 +367,24 @@ def check_loss(got, loss, name):
         ])
 
 
+def check_average(got, notes):
+    """Compare the moving average of the weights with what train alone, below the gap, makes of them."""
+    def average(times):
+        mean = notes[0].before
+        for number, note in enumerate(notes):
+            mean = note.after + (1 - 9 / (number + 9)) ** times * (mean - note.after)
+        return mean
+
+    assert_close(
+        what=f"The moving average of the weights after {len(notes)} steps", got=got["ema"], expected=average(1),
+        rtol=1e-3, atol=1e-5, read=READ,
+        hints=[
+            Gives("average_weights is called in the gap too, but train itself calls it after every batch, below the "
+                  "gap", average(2)),
+            When("the gap changes `ema` or `number`, which the lines below it use", True),
+        ])
+
+
 def distance_to_data(slope, shift, roots, mean, deviation):
     """Return the Wasserstein distance of order 2 between normal data and what lines generate, without sampling."""
     center, width = np.zeros(2), np.ones(2)
@@ -500,6 +518,7 @@ def test_several_batches(call):
         loss, gradient = check_step(note, learning_rate=0.1, which=which, earlier=earlier)
         earlier.insert(0, gradient)
     check_loss(got, loss, "the loss of the last batch")
+    check_average(got, notes)
 
 
 @task("2.2")
