@@ -90,9 +90,9 @@ def grade_all(args: argparse.Namespace, names: Sequence[str], earlier: Sequence[
         try:
             with tqdm(total=len(names), unit="submission", disable=not sys.stderr.isatty()) as bar:
                 for future in as_completed(futures):
-                    name = futures[future]
+                    name, is_new = futures[future], future.result()
                     result = from_json((args.output / f"{name}.json").read_text(encoding="utf-8"))
-                    bar.write(one_line(result) + ("" if future.result() else ", unchanged"), file=sys.stdout)
+                    bar.write(one_line(result) + ("" if is_new else ", unchanged"), file=sys.stdout)
                     sys.stdout.flush()
                     bar.update()
                     if time.monotonic() - saved > 5:

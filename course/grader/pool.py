@@ -19,6 +19,7 @@ from tests.scoring.report import in_one_line
 from tests.scoring.score import SHORT_TIMEOUT, TIMEOUT, run_tests
 
 ROOT = Path(__file__).resolve().parents[2]
+DEAD = -1                                           # instead of a status
 ALL_CALLS = 120                                     # seconds for all calls of a submission, which take about six
 START = ("import sys; sys.path.insert(0, sys.argv[1]); from course.grader.server import serve; "
          "serve(list(map(int, sys.argv[3:])), sys.argv[2])")
@@ -87,6 +88,7 @@ class Pool:
 
         Raises:
             OSError: the result cannot be written.
+            RuntimeError: the worker is dead.
         """
         request: Dict[str, Any] = {"name": name, "path": os.path.abspath(str(path)), "seed": seed,
                                    "output": str(output.resolve()), "fingerprint": fingerprint,
@@ -102,6 +104,9 @@ class Pool:
             return status == 0
         if self.is_closed:
             raise InterruptedError("the grading was stopped")
+        if status == DEAD:                          # no row: it is not the submission's fault
+            raise RuntimeError("a process of the grader is dead: is the disk or the memory full? The same command "
+                               "grades what is missing")
         save(output, not_possible(request, RuntimeError(
             "grading it took too long" if status is None else f"the judge ended with status {status}")))
         return True
@@ -129,13 +134,13 @@ class Pool:
 
 
 def ask(worker: socket.socket, request: Dict[str, Any]) -> Optional[int]:
-    """Return the status with which a worker's judge ends; None if it took too long, -1 if the worker is dead."""
+    """Return the status with which a worker's judge ends; None if it took too long."""
     try:
         worker.sendall(json.dumps(request).encode() + b"\n")
     except OSError:
-        return -1
+        return DEAD
     answer = read_line(worker)
-    return json.loads(answer)["status"] if answer else -1
+    return json.loads(answer)["status"] if answer else DEAD
 
 
 def read_line(stream: socket.socket) -> bytes:

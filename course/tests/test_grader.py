@@ -1,4 +1,5 @@
 """The grader's parts: values as bytes, confined processes, and what is left when it is stopped."""
+import contextlib
 import json
 import os
 import shutil
@@ -192,25 +193,45 @@ def scratch_folders():
     return {path.name for path in Path(tempfile.gettempdir()).glob("course-grade-*")}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_stopping_the_grader_leaves_no_process_and_no_scratch_folder(endless, tmp_path, number):
-    """Not even SIGKILL does: the workers end when the command's sockets close."""
+@pytest.fixture
+def grading(endless, tmp_path):
+    """A grading whose first call runs, and the processes and scratch folders before it; neither may be left."""
     before = processes(), scratch_folders()
-    grading = subprocess.Popen([sys.executable, "-m", "course.grade", str(endless), "--output", str(tmp_path / "s")],
-                               cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    until = time.monotonic() + 120
-    while time.monotonic() < until and not [
-            path for folder in scratch_folders() - before[1]
-            for path in Path(tempfile.gettempdir(), folder).glob("0-0/calls/scratch")]:
-        time.sleep(0.05)
-    assert len(processes()) - len(before[0]) >= 3   # the server, a worker, a judge, ...
-    grading.send_signal(number)
-    _, errors = grading.communicate(timeout=60)
-    assert grading.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}.get(number, 128 + number)
-    assert "Traceback" not in errors, errors
+    with subprocess.Popen([sys.executable, "-m", "course.grade", str(endless), "--output", str(tmp_path / "s")],
+                          cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True) as command:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not [
+                path for folder in scratch_folders() - before[1]
+                for path in Path(tempfile.gettempdir(), folder).glob("0-0/calls/scratch")]:
+            time.sleep(0.05)
+        assert len(processes()) - len(before[0]) >= 3   # the server, a worker, a judge, ...
+        yield command, before
+        command.kill()
     while time.monotonic() < until and (processes(), scratch_folders()) != before:
         time.sleep(0.05)
     assert (processes(), scratch_folders()) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_stopping_the_grader_leaves_no_process_and_no_scratch_folder(grading, number):
+    """Not even SIGKILL does: the workers end when the command's sockets close."""
+    command, _ = grading
+    command.send_signal(number)
+    _, errors = command.communicate(timeout=60)
+    assert command.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}.get(number, 128 + number)
+    assert "Traceback" not in errors, errors
+
+
+def test_a_worker_that_dies_is_not_the_fault_of_a_submission(grading, tmp_path):
+    """The system kills processes when the memory is full. The submission gets no row, so it is graded the next time."""
+    command, (before, _) = grading
+    for process in processes() - before:
+        with contextlib.suppress(ProcessLookupError):   # it has ended with its parent
+            os.kill(int(process), signal.SIGKILL)
+    _, errors = command.communicate(timeout=60)
+    assert command.returncode == 1 and errors.startswith("grade: a process of the grader is dead"), errors
+    assert errors.count("\n") == 1 and not list((tmp_path / "s").glob("*.json"))
 
 
 # Results
