@@ -8,14 +8,15 @@ import base64
 import hashlib
 import json
 import zlib
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple, Union
 
 import numpy as np
 
 from lib.checkpoint import load_checkpoint
-from lib.digits import load_digits
+from lib.digits import Digits, load_digits
 from lib.draw_vae import CLASS_COLORS
 from lib.export_runs import export_diffusion, export_gan, export_vae, sample_images
 from lib.files import write_file
@@ -41,13 +42,27 @@ def kind_of(path: Path) -> str:
 
 def export_runs(paths: Sequence[Path], data_dir: str) -> Dict[str, Any]:
     """Export runs by kind. A run that cannot be used is reported in one line, and left out."""
-    digits = lru_cache(maxsize=None)(lambda name: load_digits(name, data_dir))
+    @lru_cache(maxsize=None)
+    def load(name: str) -> Union[Digits, Exception]:        # what fails once is not tried again for every run
+        try:
+            return load_digits(name, data_dir)
+        except (UserError, RunError) as error:
+            return error
+
+    def digits(name: str) -> Digits:
+        loaded = load(name)
+        if isinstance(loaded, Exception):
+            raise loaded
+        return loaded
+
     runs: Dict[str, Any] = {"vae": [], "diffusion": [], "gan": [], "digits": {}, "colors": CLASS_COLORS}
     exporters = {"vae": lambda path: export_vae(path, digits), "diffusion": export_diffusion, "gan": export_gan}
+    names = Counter(path.name for path in paths)
     for path in paths:
         try:
             kind = kind_of(path)
-            runs[kind].append(exporters[kind](path))
+            name = path.name if path.name and names[path.name] == 1 else str(path)
+            runs[kind].append({"name": name, **exporters[kind](path)})
         except (UserError, RunError, NotImplementedError) as error:
             say(f"left out: {error}" if str(path) in str(error) else f"left out: {path}: {error}")
     for name in sorted({run["dataset"] for run in runs["vae"]}):
@@ -108,14 +123,15 @@ def run_make_explorer(args: Any) -> Tuple[Path, int]:
         if not path.is_file() or path.read_bytes()[:len(MARK)] != MARK:
             raise UserError(f"{path} exists, but make_explorer.py did not write it: move it, or choose another "
                             "--output")
-    paths = [Path(name) for name in args.runs] or sorted(path for path in Path().glob("results_*") if path.is_dir())
+    paths = list(dict.fromkeys(map(Path, args.runs)))       # each one once
+    paths = paths or sorted(path for path in Path().glob("results_*") if path.is_dir())
     runs = export_runs(paths, args.data_dir)
     if not any(runs[kind] for kind in KINDS):
         scripts = ", ".join(script for _, script in KINDS.values())
         raise UserError(f"found no trained model to show: train one first ({scripts})")
     for kind, (name, script) in KINDS.items():
         if not runs[kind]:
-            say(f"the page has no {name} yet: {script} trains one")
+            say(f"the page shows no {name}: {script} trains one")
     page = make_page(*pack(runs))
     write_file(path, page)
     return path, len(page)

@@ -1,13 +1,10 @@
 """What the explorer page gets of each run: the model's weights, and some data to show.
 
-Everything is a dict of plain values and numpy arrays. Weights are rounded to integers of up to 16 bits, as coarsely as
-the outputs allow: they stay within TOLERANCE. (16-bit floats are less exact: a generator's images change by up to
-0.0017.)
+Everything is a dict of plain values and numpy arrays.
 """
 import io
-from copy import deepcopy
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -17,6 +14,7 @@ from torch import Tensor, nn
 from lib.checkpoint import CHECKPOINT, RENAMED, load_checkpoint, load_part, read_checkpoint
 from lib.densities import DENSITIES, checksum, get_dataset
 from lib.digits import Digits
+from lib.export_layers import CONVOLUTION, LINEAR, TRANSPOSED, Export, choose_levels, export_layer
 from lib.load_gan import load_generator
 from lib.load_vae import load_vae
 from lib.model_diffusion import SimpleDiffusion
@@ -25,69 +23,9 @@ from lib.sample_gan import generate, prepare_generator, sample_noise
 from lib.script import UserError
 from lib.utils import SCHEDULES
 
-TOLERANCE = 7e-4                                    # of the outputs
-LEVELS = [round(1023 * 2 ** (k / 2)) for k in range(11)]    # largest integers to try, up to 32,736
 POINTS = 2000                                       # test images, or points of a density
-BINS, RANGE = 120, 2.5                              # of the picture of a density, from -RANGE to RANGE
+MANY, BINS, RANGE = 100_000, 120, 2.5               # points in the picture of a density, from -RANGE to RANGE
 SNAPSHOTS, SHOWN, TITLE = 20, 4 * 34 + 2, 30        # at most; pixels of 4 by 4 images, and of a snapshot's title
-Export = Dict[str, Any]
-LINEAR, CONVOLUTION, TRANSPOSED = nn.Linear, nn.Conv2d, nn.ConvTranspose2d
-
-
-def _round(weight: Tensor, levels: int, axis: int) -> List[Tensor]:
-    """Return a weight as integers from -levels to levels, and their step: one for each output unit."""
-    others = [dim for dim in range(weight.dim()) if dim != axis]
-    step = (weight.abs().amax(others, keepdim=True) / levels).clamp(min=1e-30)
-    return [torch.round(weight / step), step]
-
-
-def _axis(layer: nn.Module) -> int:
-    return 1 if isinstance(layer, TRANSPOSED) else 0        # of the output units
-
-
-@torch.no_grad()
-def choose_levels(model: nn.Module, outputs: Callable[[Any], Sequence[Tensor]]) -> int:
-    """Return the smallest of LEVELS with which the outputs stay within TOLERANCE; 0 if there is none."""
-    exact = outputs(model)
-    low, high = 0, len(LEVELS)
-    while low < high:
-        middle = (low + high) // 2
-        rounded = deepcopy(model)
-        for layer in rounded.modules():
-            if isinstance(layer, (LINEAR, CONVOLUTION, TRANSPOSED)):
-                integers, step = _round(layer.weight, LEVELS[middle], _axis(layer))
-                layer.weight.copy_(integers * step)
-        if all(bool(((one - other).abs() <= TOLERANCE).all()) for one, other in zip(exact, outputs(rounded))):
-            high = middle
-        else:
-            low = middle + 1
-    return LEVELS[low] if low < len(LEVELS) else 0
-
-
-@torch.no_grad()
-def export_layer(layer: Any, levels: int, norm: Any = None, base: Any = None) -> Export:
-    """Return weight, step and bias of a layer. The weight is integers times step; in float32, if levels is 0.
-
-    Args:
-        norm: a batch norm that follows. In evaluation mode it is linear, so it goes into step and bias.
-        base: a layer with nearly the same weight, which is exported too: the weight is only the difference to its
-            integers ("plus"), which compresses better.
-    """
-    weight, axis = layer.weight, _axis(layer)
-    count = weight.shape[axis]                      # of output units
-    scale, bias = torch.ones(count), torch.zeros(count) if layer.bias is None else layer.bias
-    if norm:
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        bias = norm.bias + (bias - norm.running_mean) * scale
-    if not levels:
-        return {"weight": weight.numpy(), "step": scale.numpy(), "bias": bias.numpy()}
-    integers, step = _round(weight if base is None else base.weight, levels, axis)
-    exported = {"weight": integers.numpy().astype(np.int16), "step": (step.flatten() * scale).numpy(),
-                "bias": bias.numpy()}
-    if base is not None:
-        exported["plus"] = exported["weight"]
-        exported["weight"] = (torch.round(weight / step) - integers).numpy().astype(np.int16)
-    return exported
 
 
 @torch.no_grad()
@@ -108,16 +46,18 @@ def export_vae(folder: Path, digits: Callable[[str], Digits]) -> Export:
     variance = torch.exp(logvar)
     if not (torch.isfinite(mu).all() and torch.isfinite(variance).all()):
         raise UserError(f"the encodings of {folder} are not finite numbers")
+    sigma = torch.sqrt(variance)
+    low, high = torch.quantile(mu - sigma, 0.01, dim=0), torch.quantile(mu + sigma, 0.99, dim=0)
     random = torch.Generator().manual_seed(0)
-    z = torch.cat([mu[:100], torch.randn(100, settings["latent_size"], generator=random)])
+    latents = settings["latent_size"]               # where a hand may move: on the axes, and on the sliders
+    z = torch.cat([mu[:100], 2 * torch.randn(400, latents, generator=random),
+                   low + (1.2 * torch.rand(400, latents, generator=random) - 0.1) * (high - low)])
     layers = find_layers(model, x, z, folder)
     inputs = torch.cat([x, torch.rand(500, 1, 28, 28, generator=random)])   # whatever a hand may draw
     levels = {"encoder": choose_levels(model, lambda model: model.encode(inputs)),
               "decoder": choose_levels(model, lambda model: [model.decode(z)])}
-    sigma = torch.sqrt(variance)
-    low, high = torch.quantile(mu - sigma, 0.01, dim=0), torch.quantile(mu + sigma, 0.99, dim=0)
-    return {"name": str(folder), "dataset": settings["dataset"], "kl_loss_weight": settings["kl_loss_weight"],
-            "latent_size": settings["latent_size"], "epochs": len(checkpoint["history"]),
+    return {"dataset": settings["dataset"], "kl_loss_weight": settings["kl_loss_weight"],
+            "latent_size": latents, "epochs": len(checkpoint["history"]),
             "layers": {name: export_layer(layer, levels[name[:7]]) for name, layer in layers.items()},
             "mu": mu.numpy(), "logvar": logvar.numpy(), "low": low.numpy(), "high": high.numpy()}
 
@@ -178,11 +118,14 @@ def export_diffusion(folder: Path) -> Export:
     clip, random = float(np.abs(data).max()), torch.Generator().manual_seed(0)
     noise, t = torch.randn(200, 2, generator=random), torch.randint(0, steps, (200, 1), generator=random)
     schedule = baralphas, alphas, betas
+    if not torch.isfinite(sample_ddim(model, noise, schedule, min(steps, 20), clip)).all():
+        raise UserError(f"the points that {folder} generates are not finite numbers")
     levels = choose_levels(model, lambda model: [model(1.5 * noise, t),
                                                  sample_ddim(model, noise, schedule, min(steps, 20), clip)])
-    counts, _, _ = np.histogram2d(data[:, 1], data[:, 0], BINS, [[-RANGE, RANGE]] * 2)  # rows: upwards
+    many = get_dataset(settings["dataset"], MANY, np.random.default_rng(settings["seed"]))
+    counts, _, _ = np.histogram2d(many[:, 1], many[:, 0], BINS, [[-RANGE, RANGE]] * 2)  # rows: upwards
     density = np.sqrt(np.minimum(counts / max(np.quantile(counts[counts > 0], 0.95), 1e-9), 1))
-    return {"name": str(folder), "dataset": Path(settings["dataset"]).name, "epochs": len(checkpoint["history"]),
+    return {"dataset": Path(settings["dataset"]).name, "epochs": len(checkpoint["history"]),
             "schedule": settings["schedule"], "time_embedding": settings["time_embedding"],
             "point_embedding": settings["point_embedding"], "activation": settings["activation"],
             "layers": [export_layer(layer, levels) for layer in model.layers], "baralphas": baralphas.numpy(),
@@ -194,7 +137,7 @@ def export_gan(path: Path) -> Export:
     """Export a run of the GAN, or a file that contains only a generator: its generators, and its snapshots.
 
     Raises:
-        UserError: there is no generator, or it is damaged.
+        UserError: there is no generator, it is damaged, or it has other layers than the exercise's.
     """
     file = path if path.is_file() else path / CHECKPOINT
     content = read_checkpoint(file)
@@ -202,7 +145,8 @@ def export_gan(path: Path) -> Export:
     names = [name for name in ("ema", "generator") if name in parts] or ["generator"]
     generators = [load_generator(file, name) for name in names]
     latent_size = next(generators[0].parameters()).shape[0]
-    return {"name": str(path), "latent_size": latent_size, "snapshots": find_snapshots(path),
+    history = content.get("history") if isinstance(content, dict) else None
+    return {"latent_size": latent_size, "epochs": len(history or []), "snapshots": find_snapshots(path),
             "generators": dict(zip(names, _export_generators(generators, latent_size)))}
 
 
@@ -212,17 +156,40 @@ def _export_generators(generators: Sequence[nn.Module], latent_size: int) -> Lis
     one, and the differences to them.
     """
     generators = [prepare_generator(generator, latent_size) for generator in generators]
-    noise = sample_noise(64, latent_size, seed=1)
-    if not all(bool(torch.isfinite(generate(generator, noise)).all()) for generator in generators):
-        raise UserError("the generated images are not finite numbers")
+    noise = sample_noise(96, latent_size, seed=1)
+    for k in range(0, 96, 2):                       # a hand may move a latent to one end of its slider
+        noise[k, k // 2 % latent_size] = 4 if k % 4 else -4
+    pairs = [find_convolutions(generator, noise) for generator in generators]
     levels = [choose_levels(generator, lambda generator: [generate(generator, noise)]) for generator in generators]
-    kinds = TRANSPOSED, CONVOLUTION
-    layers = [[layer for layer in generator.modules() if isinstance(layer, kinds)] for generator in generators]
-    norms: List[List[Any]] = [[layer for layer in generator.modules() if isinstance(layer, nn.BatchNorm2d)]
-                              for generator in generators]
     return [{"layers": [export_layer(layer, max(levels) if all(levels) else 0, norm, base if number else None)
-                        for layer, norm, base in zip(layers[number], [*norms[number], None], layers[0])]}
+                        for (layer, norm), (base, _) in zip(pairs[number], pairs[0])]}
             for number in range(len(generators))]
+
+
+def find_convolutions(generator: nn.Module, noise: Tensor) -> List[Tuple[Any, Any]]:
+    """Return the five convolutions of a generator, each with the batch norm that follows it (None after the last one).
+
+    Raises:
+        UserError: they do not give its images, or these are not finite.
+    """
+    images = generate(generator, noise)
+    if not torch.isfinite(images).all():
+        raise UserError("the generated images are not finite numbers")
+    *convolutions, last = [layer for layer in generator.modules() if isinstance(layer, (TRANSPOSED, CONVOLUTION))]
+    norms: List[Any] = [layer for layer in generator.modules() if isinstance(layer, nn.BatchNorm2d)]
+    try:
+        x, sides = noise, []
+        for layer, norm in zip(convolutions, norms):
+            x = torch.relu(norm(layer(x)))
+            sides.append(x.shape[-1])
+        is_known = (len(convolutions) == len(norms) and sides == [4, 8, 16, 32]
+                    and [layer.kernel_size[0] for layer in convolutions] == [4, 4, 4, 4]
+                    and last.kernel_size[0] == 3 and torch.allclose(torch.tanh(last(x)), images, atol=1e-5))
+    except RuntimeError:                            # a layer does not fit the one before
+        is_known = False
+    if not is_known:
+        raise UserError("the generator is not that of the exercise: the page cannot compute it")
+    return [*zip(convolutions, norms), (last, None)]
 
 
 def find_snapshots(folder: Path) -> Export:

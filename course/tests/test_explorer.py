@@ -27,15 +27,17 @@ from course.tests.support import (
     start,
     write_images,
 )
-from lib.export_runs import export_gan, export_vae
+from lib.export_runs import export_gan, export_vae, find_convolutions
 from lib.load_gan import load_generator
 from lib.load_vae import load_vae
 from lib.model_diffusion import SimpleDiffusion
+from lib.model_gan import Generator
 from lib.sample_diffusion import sample_ddim, sample_ddpm
 from lib.sample_gan import generate, interpolate, prepare_generator, sample_noise
+from lib.script import UserError
 from lib.utils import SCHEDULES
 
-ODD = 'results_odd <b>"it\'s" & €</script>'.replace("/", "")  # a slash would begin another folder
+ODD = 'results_odd <b>"it\'s" & €</script>'.replace("/", "") + 100 * "o"     # a slash would begin another folder
 TEN_STEPS = [*range(100, 0, -11), 0]                # of DDIM, and the data
 CLOSE = 1e-3                                        # of all outputs, on random inputs
 
@@ -158,15 +160,20 @@ def assert_near(got, expected):
 @pytest.mark.parametrize("name", ["results_kl0.0", "results_kl1.0", "results_kl30.0", ODD])
 @torch.no_grad()
 def test_the_vae_in_the_page_is_that_of_the_run(page, place, name):
-    """On 5 random images and latents, which no export has seen."""
+    """On 5 random images, and on 100 random latents and 100 anywhere on the axes, which no export has seen."""
     model, _ = load_vae(place / name)
-    random = torch.Generator().manual_seed(7)
-    for _ in range(5):
-        image, z = torch.rand(1, 1, 28, 28, generator=random), 2 * torch.randn(1, model.latent_size, generator=random)
+    random, latents = torch.Generator().manual_seed(7), model.latent_size
+    for image in torch.rand(5, 1, 1, 28, 28, generator=random):
         mu, logvar = model.encode(image)
         assert_near(in_page(page, f"encode({run_of('vae', name)}, values.x).mu", x=image), mu)
         assert_near(in_page(page, f"encode({run_of('vae', name)}, values.x).logvar", x=image), logvar)
-        assert_near(in_page(page, f"decode({run_of('vae', name)}, values.z)", z=z), model.decode(z))
+    low, high = torch.tensor(page.evaluate(f"[{run_of('vae', name)}].map(({{low, high}}) => [...low, ...high])[0]")
+                             ).view(2, latents)
+    z = torch.cat([torch.randn(100, latents, generator=random),
+                   low + torch.rand(100, latents, generator=random) * (high - low)])
+    code = f"""[].concat(...Array.from({{length: 200}}, (_, k) =>
+        Array.from(decode({run_of('vae', name)}, values.z.slice({latents} * k, {latents} * (k + 1))))))"""
+    assert_near(in_page(page, code, z=z), model.decode(z))
 
 
 def load_diffusion(folder):
@@ -350,6 +357,14 @@ def test_a_drawn_digit_is_encoded_as_it_is_drawn(page):
     assert len(texts) == 5 and all(re.match(r"-?\d+\.\d\d ± \d+\.\d\d$", text) for text in texts)
     page.get_by_role("button", name="clear").click()
     assert page.evaluate("Math.max(...explorer.vae.ink)") == 0
+    assert page.evaluate("""() => explorer.vae.views.every(({drawn}) =>
+        drawn.getContext("2d").getImageData(0, 0, 28, 28).data.every((value, i) => value === 255 * (i % 4 === 3)))""")
+    assert np.allclose(page.evaluate("Array.from(planes()[1].z)"), mu)      # the cursors stay
+    box.click(button="right")
+    assert page.evaluate("Math.max(...explorer.vae.ink)") == 0
+    box.click()
+    assert page.evaluate("document.activeElement.className") == "box"
+    page.get_by_role("button", name="clear").click()
     box.focus()
     page.keyboard.press("Shift+ArrowRight")
     page.keyboard.press(" ")
@@ -360,6 +375,7 @@ def test_latents_of_another_number_have_sliders(page):
     before = page.evaluate("picture('#vae .decoded .image')")
     set_slider(page, page.locator("#vae .latents input").nth(3), 2.5)
     assert page.evaluate("explorer.vae.views.find(view => view.sliders).z[3]") == 2.5
+    assert not any("±" in text for text in text_of(page, "#vae .latents .value"))   # no image is encoded there
     assert page.evaluate("picture('#vae .decoded .image')") != before
 
 
@@ -381,9 +397,9 @@ def test_the_forward_process_keeps_each_points_noise(page):
         pictures.append(page.evaluate("picture('#diffusion .plane')"))
     assert pictures[1] == pictures[3] and len(set(pictures)) == 3
     set_slider(page, time, 0)
-    page.get_by_role("button", name="step ▶").click()
+    page.get_by_role("button", name="to the noise ▶").click()
     assert page.evaluate("explorer.diffusion.state.k") == 1
-    page.get_by_role("button", name="◀ step").click()
+    page.get_by_role("button", name="◀ to the data").click()
     assert page.evaluate("explorer.diffusion.state.k") == 0
     page.get_by_role("button", name="play").click()
     wait_until(page, "explorer.diffusion.state.k === 100 && !explorer.diffusion.state.playing")
@@ -426,6 +442,8 @@ def test_the_same_seed_gives_the_same_samples(page):
     assert page.evaluate("explorer.diffusion.state.path.map(entry => entry.k)") == TEN_STEPS
     page.locator("#diffusion").get_by_role("button", name="new noise").click()
     assert seed.input_value() == "1" and samples() != first
+    set_slider(page, time, 47)                      # between two stops
+    assert text_of(page, "#diffusion .place")[0].startswith("t = 47 of 100 (the points: 56)")
     seed.fill("0")
     seed.press("Enter")
     assert samples() == first
@@ -448,7 +466,7 @@ def test_a_dropped_point_shows_its_path_and_the_guesses(page):
     assert np.allclose(path[0][1], start, atol=1e-6) and -2 < start[0] < -1 and 1 < start[1] < 2
     assert np.allclose(path[-1][1], path[-2][2])
     before = page.evaluate("picture('#diffusion .plane')")
-    page.get_by_role("button", name="◀ step").click()
+    page.get_by_role("button", name="◀ to the data").click()
     settle(page)
     assert page.evaluate("picture('#diffusion .plane')") != before
     page.get_by_role("button", name="remove the dropped point").click()
@@ -475,9 +493,12 @@ def test_arrows_density_and_number_of_points(page):
     k = page.evaluate("explorer.diffusion.state.k")
     page.keyboard.press("ArrowLeft")
     assert page.evaluate("explorer.diffusion.state.k") < k
+    page.evaluate("window.left = explorer.diffusion.state")
+    page.get_by_role("button", name="play").click()
     choose_run(page, "diffusion", 1)
     settle(page)
     assert page.evaluate("explorer.diffusion.run.name") == "results_swiss"
+    assert page.evaluate("window.left.playing") is False
 
 
 def test_samples_are_picked_and_interpolated(page):
@@ -516,6 +537,23 @@ def test_temperature_seed_and_weights(page):
     page.locator("#gan input[type=number]").press("Enter")
     settle(page)
     assert page.evaluate(images) == before
+
+
+def test_all_samples_follow_while_the_temperature_changes(page):
+    """Also those at the end of the grid, before the hand comes to rest."""
+    moved = page.evaluate("""async () => {
+        const input = document.querySelector("#gan input[type=range]"), images = () => explorer.gan.canvases.map(
+            canvas => canvas.toDataURL()), before = images(), moved = new Set();
+        for (let k = 0; k < 400 && moved.size < 16; k++) {
+            input.value = 1 - 0.05 * (k % 10 + 1);
+            input.dispatchEvent(new Event("input", {bubbles: true}));
+            await new Promise(done => setTimeout(done, 30));
+            images().forEach((image, number) => { if (image !== before[number]) moved.add(number); });
+        }
+        return moved.size;
+    }""")
+    assert moved == 16
+    set_slider(page, page.get_by_label("temperature"), 1)
 
 
 def test_single_latents_change_both_generators(page):
@@ -583,6 +621,14 @@ def test_it_can_be_used_by_touch_and_with_reduced_motion(browser, place):
     page.get_by_role("button", name="play").tap()
     wait_until(page, "explorer.diffusion.state.playing && explorer.diffusion.state.k > 0")
     assert page.evaluate("explorer.diffusion.state.k") % 10 == 0
+    page.get_by_label("process").select_option("back")
+    page.get_by_label("sampler").select_option("ddim")
+    set_slider(page, page.get_by_label("steps of DDIM"), 10)
+    page.evaluate("""() => { const {state} = explorer.diffusion; window.seen = new Set(); setInterval(
+        () => window.seen.add(state.k), 20); }""")
+    page.get_by_role("button", name="play").tap()
+    wait_until(page, "!explorer.diffusion.state.playing")
+    assert set(page.evaluate("[...window.seen]")) >= set(TEN_STEPS[1:-1])      # no stop is left out
     plane, devtools = page.locator("#vae .plane").first, page.context.new_cdp_session(page)
     before = page.evaluate("Array.from(planes()[0].z)")
     places = [dict(zip("xy", middle(page, plane, *place))) for place in ((0.3, 0.3), (0.5, 0.4), (0.6, 0.7))]
@@ -634,12 +680,13 @@ def test_a_page_is_not_overwritten(place, tmp_path):
     shutil.copytree(str(place / "results_diffusion"), str(tmp_path / "results_diffusion"))
     done = run(EXPLORER, cwd=tmp_path)
     assert_done(done)
-    assert "the page has no VAE yet: run_vae_training.py trains one\n" in done.stdout
-    assert "the page has no GAN yet: run_gan_training.py trains one\n" in done.stdout
+    assert "the page shows no VAE: run_vae_training.py trains one\n" in done.stdout
+    assert "the page shows no GAN: run_gan_training.py trains one\n" in done.stdout
     first = (tmp_path / "explorer.html").read_bytes()
     assert_one_line(run(EXPLORER, cwd=tmp_path), 2, "explorer.html already exists", "--overwrite")
     assert_done(run(EXPLORER, "--overwrite", cwd=tmp_path))
-    assert (tmp_path / "explorer.html").read_bytes() == first            # equal runs give equal pages
+    is_same = (tmp_path / "explorer.html").read_bytes() == first
+    assert is_same                                  # equal runs give equal pages
     (tmp_path / "notes.html").write_text("<!DOCTYPE html>\n<p>mine")
     assert_one_line(run(EXPLORER, "--output", "notes.html", "--overwrite", cwd=tmp_path), 2, "did not write it")
     assert (tmp_path / "notes.html").read_text() == "<!DOCTYPE html>\n<p>mine"
@@ -649,8 +696,8 @@ def test_a_half_finished_repository_has_a_page_with_what_there_is(browser, place
     shutil.copytree(str(place / "results_diffusion"), str(tmp_path / "results_diffusion"))
     assert_done(run(EXPLORER, cwd=tmp_path))
     page, events = opened(browser, tmp_path / "explorer.html")
-    assert "There is no VAE here yet: python run_vae_training.py trains one." in page.locator("#vae").inner_text()
-    assert "There is no GAN here yet" in page.locator("#gan").inner_text()
+    assert "This page shows no VAE: python run_vae_training.py trains one." in page.locator("#vae").inner_text()
+    assert "This page shows no GAN" in page.locator("#gan").inner_text()
     assert page.locator("#diffusion .plane").count() == 1 and events == []
     page.context.close()
 
@@ -669,11 +716,46 @@ def test_bad_input_gets_one_line(place, small_data, tmp_path):
     assert lines[0] == "left out: other is not a run of one of the training scripts"
     assert len(lines) == 4 and all(line.startswith("left out: ") for line in lines)
     assert not (tmp_path / "explorer.html").exists()
-    done = run(EXPLORER, place / "results_kl1.0", place / "results_plain", "--data_dir", "nowhere", cwd=tmp_path)
+    done = run(EXPLORER, place / "results_kl0.0", place / "results_kl1.0", place / "results_plain",
+               "--data_dir", "nowhere", cwd=tmp_path)
     assert_done(done)                               # MNIST cannot be had, but the GAN can be shown
-    assert "left out" in done.stdout and "MNIST" in done.stdout
+    assert done.stdout.count("left out") == 2 and done.stdout.count("downloading MNIST") == 1
     done = run(EXPLORER, place / "results_plain", "--output", "no/such/folder.html", cwd=tmp_path)
     assert_one_line(done, 1, "no/such/folder.html")
+
+
+def test_a_generator_of_another_kind_is_left_out():
+    """The page computes the layers of the exercise; what has others would be shown wrongly."""
+    noise = sample_noise(4, 6)
+    generator = prepare_generator(Generator(3, 3, 6), 6)
+    assert len(find_convolutions(generator, noise)) == 5
+    leaky, lacking, wide = Generator(3, 3, 6), Generator(3, 3, 6), Generator(3, 3, 6)
+    leaky.layers[2] = torch.nn.LeakyReLU(0.2)
+    del lacking.layers[4]
+    wide.layers[12] = torch.nn.Conv2d(3, 3, 5, 1, 2, bias=False)
+    for other in (leaky, lacking, wide):
+        with pytest.raises(UserError, match="not that of the exercise"):
+            find_convolutions(prepare_generator(other, 6), noise)
+
+
+def test_a_diffusion_model_that_gives_no_numbers_is_left_out(place, tmp_path):
+    folder = tmp_path / "results_diffusion"
+    shutil.copytree(str(place / "results_diffusion"), str(folder))
+    checkpoint = torch.load(str(folder / "checkpoint.pt"), weights_only=True)
+    for value in checkpoint["ema"].values():
+        value *= 1e30
+    torch.save(checkpoint, str(folder / "checkpoint.pt"))
+    done = run(EXPLORER, cwd=tmp_path)
+    assert_one_line(done, 2, "found no trained model to show")
+    assert "left out: the points that results_diffusion generates are not finite numbers" in done.stdout
+
+
+def test_runs_have_short_names_and_are_shown_once(place, tmp_path):
+    done = run(EXPLORER, place / "results_plain", f"{place / 'results_plain'}/", cwd=tmp_path)
+    assert_done(done)
+    text = (tmp_path / "explorer.html").read_text(encoding="utf-8")
+    runs = json.loads(re.search(r'id="runs">(.*?)</script>', text).group(1))
+    assert [run["name"] for run in runs["gan"]] == ["results_plain"]
 
 
 def test_it_opens_in_the_browser(place, tmp_path, monkeypatch):
@@ -693,7 +775,8 @@ def test_the_page_that_comes_with_the_project_is_up_to_date(browser):
     data = path.read_bytes()
     text, arrays = re.search(r'id="runs">(.*?)</script>\s*<script type="text/plain" id="arrays">(.*?)</script>',
                              data.decode("utf-8")).groups()
-    assert len(data) <= 4e6 and make_page(text, arrays) == data, "python -m course.reference_explorer --keep_runs"
+    is_new = make_page(text, arrays) == data        # pytest would take minutes to show a difference
+    assert len(data) <= 4e6 and is_new, "python -m course.reference_explorer --keep_runs"
     runs = json.loads(text)
     assert list(runs["digits"]) == ["digits"] and [len(runs[kind]) for kind in ("vae", "diffusion", "gan")] == [3, 1, 1]
     page, events = opened(browser, path)
@@ -710,7 +793,8 @@ def test_the_page_that_comes_with_the_project_can_be_renewed(tmp_path):
     done = subprocess.run([sys.executable, "-m", "course.reference_explorer", "--keep_runs"], cwd=str(tmp_path),
                           env=environment(PYTHONPATH=str(ROOT)), stderr=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "docs" / "explorer.html").read_text(encoding="utf-8") == data
+    is_same = (tmp_path / "docs" / "explorer.html").read_text(encoding="utf-8") == data
+    assert is_same      # pytest would take minutes to show a difference
 
 
 def test_the_source_is_readable():

@@ -5,7 +5,7 @@ function showDiffusion(root, run) {
     way: "forward", sampler: "ddpm", steps: Math.min(20, total), count: 1000, seed: 0, k: 0,
     path: [],                                       // of the generation: {k, x, x0}, from k = T down
     drop: null, playing: false};
-  const canvas = create("canvas", {class: "plane", tabindex: 0, role: "application", "aria-label":
+  const canvas = create("canvas", {class: "plane clicked", tabindex: 0, role: "application", "aria-label":
     "Points in the plane. The arrow keys move one timestep, Enter drops a point at the marked place, " +
     "W, A, S and D move the mark."});
   const plane = new Plane(canvas, [[-3, 3], [-3, 3]], ["first coordinate", "second coordinate"]);
@@ -88,16 +88,20 @@ function showDiffusion(root, run) {
     return {start, k, path};
   }
 
-  // Where the generation stands at timestep k: at the last stop that is not below it. Computes at most one step.
+  const lacks = k => {
+    const last = state.path[state.path.length - 1];
+    return last.k > k && stops(last.k)[1] >= k;
+  };
+
+  // Where the generation stands at timestep k: at the last stop that is not below it. Computes for one frame's time.
   function generation(k) {
-    let last = state.path[state.path.length - 1];
-    if (last.k > k && stops(last.k)[1] >= k) {
-      const next = step(last.x, last.k, state.random);
+    const end = performance.now() + 20;
+    while (lacks(k) && performance.now() < end) {
+      const last = state.path[state.path.length - 1], next = step(last.x, last.k, state.random);
       last.x0 = next.x0;
       state.path.push({k: next.k, x: next.x, x0: null});
-      last = state.path[state.path.length - 1];
-      if (last.k > k && stops(last.k)[1] >= k) redraw();
     }
+    if (lacks(k)) redraw();
     return state.path.filter(entry => entry.k >= k).pop();
   }
 
@@ -114,12 +118,14 @@ function showDiffusion(root, run) {
     if (state.k === end) state.k = total - end;
     state.playing = true;
     play.textContent = "pause";
+    readout.setAttribute("aria-live", "off");       // nobody could listen to every step
     let before = 0;
     const tick = now => {
       if (!state.playing) return;
       if (now - before >= (reducedMotion.matches ? 500 : 33)) {
         before = now;
-        for (let k = 0; k < (reducedMotion.matches ? 10 : 1); k++) stepBy(state.way === "forward" ? 1 : -1);
+        const some = reducedMotion.matches && (state.way === "forward" || state.sampler === "ddpm") ? 10 : 1;
+        for (let k = 0; k < some; k++) stepBy(state.way === "forward" ? 1 : -1);
         if (state.k === end) pause();
       }
       requestAnimationFrame(tick);
@@ -130,6 +136,7 @@ function showDiffusion(root, run) {
   function pause() {
     state.playing = false;
     play.textContent = "play";
+    readout.setAttribute("aria-live", "polite");
   }
 
   function dropAt(x, y) {
@@ -194,10 +201,10 @@ function showDiffusion(root, run) {
       schedule.path([k, 0, k, 1.05], colorOf("--muted"), 1.5);
       schedule.path(curve(Math.sqrt), colorOf("--accent"));
       schedule.path(curve(value => Math.sqrt(1 - value)), colorOf("--second"));
-      const value = k ? run.baralphas[k - 1] : 1;
-      schedule.spot(k, Math.sqrt(value), colorOf("--accent"));
-      schedule.spot(k, Math.sqrt(1 - value), colorOf("--second"));
     });
+    const value = k ? run.baralphas[k - 1] : 1;
+    schedule.spot(k, Math.sqrt(value), colorOf("--accent"));
+    schedule.spot(k, Math.sqrt(1 - value), colorOf("--second"));
   }
 
   function drawDrop() {
@@ -234,7 +241,8 @@ function showDiffusion(root, run) {
     drawSchedule(k);
     time.set(k);
     const signal = Math.sqrt(k ? run.baralphas[k - 1] : 1), spread = Math.sqrt(1 - signal ** 2);
-    const wait = entry && entry.k > k && stops(entry.k)[1] >= k ? ` (computing: at ${entry.k})` : "";
+    let wait = "";
+    if (entry && entry.k > k) wait = lacks(k) ? ` (computing: at ${entry.k})` : ` (the points: ${entry.k})`;
     readout.textContent =
       `t = ${k} of ${total}${wait}: signal √ᾱ = ${signal.toFixed(2)}, noise √(1 − ᾱ) = ${spread.toFixed(2)}`;
   }
@@ -246,7 +254,7 @@ function showDiffusion(root, run) {
     for (let i = 0; i < Math.abs(x + y); i++) stepBy(Math.sign(x + y));
   }, () => dropAt(...mark));
   canvas.addEventListener("keydown", event => {
-    const move = {w: [0, 0.1], s: [0, -0.1], a: [-0.1, 0], d: [0.1, 0]}[event.key];
+    const move = {w: [0, 0.1], s: [0, -0.1], a: [-0.1, 0], d: [0.1, 0]}[event.key.toLowerCase()];
     if (!move || event.altKey || event.ctrlKey || event.metaKey) return;
     mark.forEach((value, axis) => { mark[axis] = Math.max(-2.9, Math.min(2.9, value + move[axis])); });
     redraw();
@@ -254,11 +262,12 @@ function showDiffusion(root, run) {
   for (const name of ["focus", "blur"]) canvas.addEventListener(name, redraw);
 
   root.replaceChildren(create("div", {class: "split"},
-    create("figure", {class: "run"}, canvas, readout),
+    create("figure", {class: "run"}, create("figcaption", {},
+      create("strong", {}, run.name), ` ${run.dataset}, ${epochsOf(run)}`), canvas, readout),
     create("div", {class: "controls"},
       way.root, time.root,
-      create("div", {class: "buttons"}, button("◀ step", () => (pause(), stepBy(-1))), play,
-        button("step ▶", () => (pause(), stepBy(1)))),
+      create("div", {class: "buttons"}, button("◀ to the data", () => (pause(), stepBy(-1))), play,
+        button("to the noise ▶", () => (pause(), stepBy(1)))),
       sampler.root, steps.root,
       count.root,
       create("label", {class: "choice"}, create("span", {}, "seed"), seed),
@@ -276,5 +285,5 @@ function showDiffusion(root, run) {
         ` (${run.schedule.replace("_", " ")} schedule)`)))));
   redraws.set(root, draw);
   restart();
-  return {state, plane, run, draw};
+  return {state, plane, run, draw, stop: pause};
 }

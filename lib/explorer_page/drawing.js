@@ -141,7 +141,8 @@ class Plane {
       }
     }
     context.textAlign = "right";
-    context.fillText(this.names[0], left + width, top + height + 18);
+    context.textBaseline = "top";
+    context.fillText(this.names[0], left + width, top + height + 19);
     context.textAlign = "left";
     context.textBaseline = "top";
     context.fillText(this.names[1], left + 6, top + 5);
@@ -202,9 +203,19 @@ class Plane {
 
   // The ellipse of one standard deviation.
   ellipse(mu, sigma, color) {
-    const {context} = this, [x, y] = this.toPixels(...mu), [x1, y1] = this.toPixels(mu[0] + sigma[0], mu[1] + sigma[1]);
+    const [x, y] = this.toPixels(...mu), [x1, y1] = this.toPixels(mu[0] + sigma[0], mu[1] + sigma[1]);
+    this.outline(x, y, Math.max(1, x1 - x), Math.max(1, y - y1), color);
+  }
+
+  // A ring around a place, which does not hide it.
+  ring(x, y, color) {
+    this.outline(...this.toPixels(x, y), 7, 7, color);
+  }
+
+  outline(x, y, width, height, color) {
+    const {context} = this;
     context.beginPath();
-    context.ellipse(x, y, Math.max(1, x1 - x), Math.max(1, y - y1), 0, 0, 2 * Math.PI);
+    context.ellipse(x, y, width, height, 0, 0, 2 * Math.PI);
     context.strokeStyle = colorOf("--plane");
     context.lineWidth = 5;
     context.stroke();
@@ -223,6 +234,7 @@ function niceValues([low, high]) {
   return values;
 }
 
+const epochsOf = run => `${run.epochs.toLocaleString("en")} epoch${run.epochs === 1 ? "" : "s"}`;
 const shortNumber = value => String(Number(value.toPrecision(3)));
 
 // Let a hand move over a canvas. move: called with the place while it drags; click: when it has not moved in between.

@@ -7,7 +7,8 @@ function showGAN(root, run) {
   const channels = run.generators[names[0]].layers[4].shape[0];
   const labels = {ema: "EMA", generator: names.length > 1 ? "generator without EMA" : "generator"};
   const state = {shown: names[0], temperature: 1, seed: 0, picks: [null, null], part: 0.5};
-  let noise, work = 0, drawn = 0;
+  const waiting = new Set();                        // of functions that draw an image
+  let noise, isDrawing = false;
 
   const canvases = Array.from({length: SAMPLES}, (_, k) => imageCanvas(32, `sample ${k + 1}`));
   const buttons = canvases.map((canvas, k) => create("button", {type: "button", class: "sample",
@@ -17,10 +18,10 @@ function showGAN(root, run) {
   const between = imageCanvas(32, "between the first and the second image");
   const strip = imageCanvas(32, "from the first image to the second", 8);
   const latentSliders = Array.from({length: latents}, (_, axis) => slider(`z ${axis}`, {
-    min: -4, max: 4, step: 0.05, value: 0, show: value => value.toFixed(2)}, value => {
+    min: -4, max: 4, step: 0.01, value: 0, show: value => value.toFixed(2)}, value => {
     state.picks[state.edited].z[axis] = value;
-    drawPicked();
-    drawStrip();
+    drawPickedNow();
+    drawSoon(...betweenParts);
   }));
   const weights = choice("weights", names.map(name => [name, labels[name]]), value => {
     state.shown = value;
@@ -39,7 +40,7 @@ function showGAN(root, run) {
   const place = slider("from the first to the second", {min: 0, max: 1, step: 0.01, value: 0.5,
     show: value => value.toFixed(2)}, value => {
     state.part = value;
-    drawBetween();
+    drawBetweenNow();
   });
 
   const show = (canvas, name, z, left = 0) => showImage(canvas, generate(run.generators[name],
@@ -56,18 +57,22 @@ function showGAN(root, run) {
     drawAll();
   }
 
-  // Draw one image after the other, so that the page stays responsive; newer work ends older work.
-  async function drawAll() {
-    const mine = ++work;
-    const jobs = [drawPicked, ...canvases.map((canvas, k) => () => show(canvas, state.shown, noise[k])), drawBetween];
-    for (let k = 0; k < 8; k++) jobs.push(() => drawPart(k));
-    for (const job of jobs) {
+  // Draw one image after the other, so that the page stays responsive. What is drawn already and has to be drawn again
+  // goes to the end of the queue, so every image gets its turn while a hand moves.
+  async function drawSoon(...jobs) {
+    for (const job of jobs) waiting.add(job);
+    if (isDrawing) return;
+    isDrawing = true;
+    while (waiting.size) {
       await new Promise(resolve => setTimeout(resolve));
-      if (mine !== work) return;
+      const [job] = waiting;
+      waiting.delete(job);
       job();
     }
-    drawn = mine;
+    isDrawing = false;
   }
+
+  const drawAll = () => drawSoon(drawPicked, ...samples, ...betweenParts);
 
   function drawPicked() {
     const picked = state.picks[state.edited ?? 0];
@@ -82,13 +87,13 @@ function showGAN(root, run) {
     show(strip, state.shown, slerp(state.picks[0].z, state.picks[1].z, k / 7), 32 * k);
   }
 
-  const drawStrip = onceAFrame(() => {
-    drawBetween();
-    for (let k = 0; k < 8; k++) drawPart(k);
-  });
+  const drawPickedNow = onceAFrame(drawPicked), drawBetweenNow = onceAFrame(drawBetween);
+  const samples = canvases.map((canvas, k) => () => show(canvas, state.shown, noise[k]));
+  const betweenParts = [drawBetween, ...Array.from({length: 8}, (_, k) => () => drawPart(k))];
 
   function editSliders() {
-    latentSliders.forEach((one, axis) => one.set(state.picks[state.edited].z[axis]));
+    const {z} = state.picks[state.edited];
+    latentSliders.forEach((one, axis) => one.set(z[axis], z[axis].toFixed(2)));
     editing.textContent = `${["first", "second"][state.edited]} image, sample ${state.picks[state.edited].k + 1}`;
   }
 
@@ -102,15 +107,14 @@ function showGAN(root, run) {
       one.setAttribute("aria-pressed", marks.length > 0);
     });
     editSliders();
-    if (state.picks.every(Boolean)) {
-      drawPicked();
-      drawStrip();
-    }
+    drawPicked();
+    if (state.picks.every(Boolean)) drawSoon(...betweenParts);
   }
 
   const editing = create("span");
   const parts = [
     create("section", {class: "tool"}, create("h3", {}, "Samples"),
+      create("p", {}, run.epochs ? `${run.name}, ${epochsOf(run)}` : run.name),
       names.length > 1 ? weights.root : "",
       temperature.root,
       create("div", {class: "buttons"}, create("label", {class: "choice"}, create("span", {}, "seed"), seed),
@@ -133,7 +137,7 @@ function showGAN(root, run) {
         picked.z = noise[picked.k].slice();
         editSliders();
         drawPicked();
-        drawStrip();
+        drawSoon(...betweenParts);
       }))];
   const {steps, side, jpeg} = run.snapshots;
   if (steps.length) {
@@ -157,5 +161,5 @@ function showGAN(root, run) {
   }
   root.replaceChildren(create("div", {class: "tools"}, ...parts));
   restart();
-  return {state, run, canvases, large, isDrawn: () => drawn === work};
+  return {state, run, canvases, large, isDrawn: () => !isDrawing, stop: () => waiting.clear()};
 }

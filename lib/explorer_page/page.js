@@ -6,7 +6,10 @@ function fill(kind, runs, show, nameOf) {
   const root = document.querySelector(`#${kind} .view`);
   if (!runs.length) return;
   root.textContent = "";
-  const view = create("div"), act = number => { explorer[kind] = show(view, runs[number]); };
+  const view = create("div"), act = number => {
+    explorer[kind]?.stop?.();
+    explorer[kind] = show(view, runs[number]);
+  };
   if (runs.length > 1) {
     root.append(choice("run", runs.map((run, number) => [number, nameOf(run)]), value => act(Number(value))).root);
   }

@@ -24,7 +24,8 @@ function showVAE(root, runs, {images, labels}, colors) {
     const weight = `KL weight ${run.kl_loss_weight}`;
     const isUnique = runs.filter(other => other.kl_loss_weight === run.kl_loss_weight).length === 1;
     view.title = isUnique ? weight : run.name;
-    const parts = [create("figcaption", {}, create("strong", {}, view.title), ` ${isUnique ? run.name : weight}`)];
+    const parts = [create("figcaption", {}, create("strong", {}, view.title),
+      ` ${isUnique ? run.name : weight}, ${epochsOf(run)}`)];
     if (latents === 2) {
       const wide = [0, 1].map(axis => 0.08 * (run.high[axis] - run.low[axis]) || 1);
       const canvas = create("canvas", {class: "plane", tabindex: 0, role: "application", "aria-label":
@@ -46,7 +47,8 @@ function showVAE(root, runs, {images, labels}, colors) {
         min: Math.min(-3, run.low[axis]), max: Math.max(3, run.high[axis]), step: 0.01, value: 0,
         show: value => value.toFixed(2)}, value => {
         view.z[axis] = value;
-        view.sigma = null;
+        view.sigma = null;                          // of the image that was there before
+        view.sliders.forEach((one, other) => one.set(view.z[other]));
         redraw();
       }));
       parts.push(create("div", {class: "latents"}, ...view.sliders.map(one => one.root)));
@@ -151,7 +153,7 @@ function showVAE(root, runs, {images, labels}, colors) {
         for (let digit = 0; digit < 10; digit++) {
           const own = Array.from(labels.keys()).filter(index => labels[index] === digit);
           const mean = [0, 1].map(axis => own.reduce((sum, index) => sum + run.mu[2 * index + axis], 0) / own.length);
-          if (own.length) plane.letter(...mean, String(digit), colors[digit]);
+          if (own.length) plane.letter(...mean, String(digit), colorOf("--text"));
         }
       });
       view.background = new OffscreenCanvas(plane.canvas.width, plane.canvas.height);
@@ -169,7 +171,7 @@ function showVAE(root, runs, {images, labels}, colors) {
         plane.spot(...place, colors[labels[picks[which]]], "AB"[which]);
       });
       if (view.sigma) plane.ellipse(view.z, view.sigma, colorOf("--accent"));
-      plane.spot(...view.z, colorOf("--accent"), "", 6);
+      plane.ring(...view.z, colorOf("--accent"));
     });
   }
 
@@ -202,13 +204,16 @@ function showVAE(root, runs, {images, labels}, colors) {
     encodeInk();
   };
   box.addEventListener("pointerdown", event => {
+    if (event.button || !event.isPrimary) return;   // a second finger, for example
     box.setPointerCapture(event.pointerId);
+    box.focus({preventScroll: true});
     last = inBox(event);
     stroke(event);
     event.preventDefault();
   });
   box.addEventListener("pointermove", event => {
-    if (last) (event.getCoalescedEvents ? [...event.getCoalescedEvents(), event] : [event]).forEach(stroke);
+    if (!last || !event.isPrimary) return;
+    (event.getCoalescedEvents ? [...event.getCoalescedEvents(), event] : [event]).forEach(stroke);
   });
   for (const name of ["pointerup", "pointercancel"]) box.addEventListener(name, () => { last = null; });
   for (const name of ["focus", "blur"]) box.addEventListener(name, redraw);
@@ -226,6 +231,7 @@ function showVAE(root, runs, {images, labels}, colors) {
   });
 
   const another = which => button(`another ${"AB"[which]}`, () => pick(Math.floor(Math.random() * count), which));
+  const hasPlane = views.some(view => view.plane);
   const rows = key => views.map(view => create("div", {class: "row"}, create("span", {class: "label"}, view.title),
     view[key]));
   root.replaceChildren(
@@ -237,19 +243,21 @@ function showVAE(root, runs, {images, labels}, colors) {
     create("div", {class: "runs"}, ...views.map(view => view.root)),
     create("div", {class: "tools"},
       create("section", {class: "tool"}, create("h3", {}, "Draw a digit"),
-        create("p", {}, "Draw large and in the middle. Every model encodes your digit as you draw: the ellipse is ",
-          "its σ, and the images on the right are its reconstructions. With the keyboard: arrows move, space draws ",
-          "a dot, Shift and an arrow draw a line."),
+        create("p", {}, "Draw large and in the middle. Every model encodes your digit as you draw: ",
+          hasPlane ? "the ellipse is its σ, and the images on the right " : "the images on the right ",
+          "are its reconstructions. With the keyboard: arrows move, space draws a dot, Shift and an arrow draw a ",
+          "line."),
         create("div", {class: "drawing"}, box, create("div", {class: "rows"}, ...rows("drawn"))),
         button("clear", () => {
           ink.fill(0);
-          encodeInk();
+          for (const view of views) showImage(view.drawn, ink, 28, [0, 1]);
+          redraw();
         })),
       create("section", {class: "tool"}, create("h3", {}, "From one image to another"),
-        create("p", {}, "Click on two points of a plane, or take images at random. Below: the straight line between ",
-          "their means, decoded in ten steps."),
-        create("div", {class: "drawing"}, picker.root, ...[0, 1].map(which => create("div", {class: "picked"},
-          pickCanvases[which], another(which)))),
+        create("p", {}, hasPlane ? "Click on two points of a plane, or take images at random." : "Take two at random.",
+          " Below: the straight line between their means, decoded in ten steps."),
+        create("div", {class: "drawing"}, hasPlane ? picker.root : "", ...[0, 1].map(
+          which => create("div", {class: "picked"}, pickCanvases[which], another(which)))),
         create("div", {class: "rows wide"}, ...rows("strip")))));
   const first = digit => Math.max(0, labels.indexOf(digit));
   pick(first(3), 0);
