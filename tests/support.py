@@ -85,7 +85,8 @@ def call(function: Callable, **inputs: Any) -> Any:
 def plain(value: Any) -> Any:
     """Convert tensors to arrays, also inside lists, tuples and dicts; describe any other object in words."""
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu().numpy()
+        value = value.detach().cpu()
+        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # NumPy has no bfloat16
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

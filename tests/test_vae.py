@@ -33,6 +33,7 @@ READ_ENCODE = "the docstring of VAE.encode and its gap"
 NAN = "z is NaN where logvar is negative, from a square root or logarithm of logvar: apply exp first"
 ROUNDED = ", or passes through a function with derivative 0 (round, sign)"
 CLAMPED = "is limited to a range (clamp), but it may be any number"
+MODE = "depends on the mode (self.training): only reparameterize may"
 SAMPLES = 20000     # enough to judge a distribution; every tolerance is at least six standard errors of the statistic
 
 
@@ -86,6 +87,12 @@ def find_layers(model, other):
     if any(layer.bias is None for layer in layers):
         fail(what=f"The linear layers of {SIZES}", expected="a bias in each", got="a layer without a bias",
              hints=[When("bias=False is set", True)])
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    if frozen:
+        fail(what=f"The parameters of {SIZES} with requires_grad", expected="all of them",
+             got="none" if len(frozen) == len(list(model.parameters())) else "only some of them",
+             hints=[When("a layer is frozen (requires_grad is False): it would not be trained", True)],
+             read="the lines in the gap of VAE.__init__")
     return sorted(layers, key=lambda layer: LAYERS.index((layer.in_features, layer.out_features)))
 
 
@@ -93,29 +100,47 @@ def shapes_in_words(shapes):
     return ", ".join(f"{before} -> {after}" for before, after in shapes) or "none"
 
 
-def count_parameters(seed):
+def check_side_effects(model, training, seed):
+    """Check that the calls have left the model's mode and PyTorch's seed alone."""
+    if model.training != training:
+        modes = ["evaluation mode", "training mode"]
+        fail(what="The model's mode after encode, decode and forward", expected=modes[training],
+             got=modes[not training],
+             hints=[When("your code calls self.train() or self.eval(): only the code that uses the model may", True)])
+    if torch.initial_seed() != seed:
+        fail(what="PyTorch's random seed after encode, decode and forward", expected="unchanged", got="another seed",
+             hints=[When("your code sets a seed (torch.manual_seed): every batch would get the same noise", True)])
+
+
+def new_parameters(seed):
+    """Return how many parameters a new VAE() has, and whether the numbers of any layer differ."""
     from lib.model_vae import VAE
     new_model(seed)
-    return sum(parameter.numel() for parameter in VAE().parameters())
+    parameters = list(VAE().parameters())
+    return sum(parameter.numel() for parameter in parameters), any(
+        bool((parameter != parameter.flatten()[0]).any()) for parameter in parameters)
 
 
 def encode(images, weights, seed):
-    """Return the results for the same images twice."""
+    """Return the results for the same images, twice in training mode and once in evaluation mode."""
     model, _ = new_model(seed, weights=weights)
-    return [model.encode(torch.tensor(images)) for _ in range(2)]
+    return [model.train(training).encode(torch.tensor(images)) for training in (True, True, False)]
 
 
 def decode(z, weights, seed):
-    """Return the images, and the first one as decoded alone."""
+    """Return the images, the first one as decoded alone, and the images in evaluation mode."""
     model, _ = new_model(seed, weights=weights)
     z = torch.tensor(z)
-    return model.decode(z), model.decode(z[:1])
+    return model.decode(z), model.decode(z[:1]), model.eval().decode(z)
 
 
 def reparameterize(mu, logvar, seed, training=True):
-    """Draw two samples, one after the other."""
+    """Draw two samples, one after the other, after ten samples of a small batch."""
     model = new_model(seed)[0].train(training)
-    return [model.reparameterize(torch.tensor(mu), torch.tensor(logvar)) for _ in range(2)]
+    mu, logvar = torch.tensor(mu), torch.tensor(logvar)
+    for _ in range(10):
+        model.reparameterize(mu[:3], logvar[:3])
+    return [model.reparameterize(mu, logvar) for _ in range(2)]
 
 
 def reparameterize_gradients(mu, logvar, factors, seed):
@@ -139,23 +164,35 @@ def forward(images, known_z, seed, training=True):
             layers[3].weight[2 * i, i], layers[3].weight[2 * i + 1, i] = 1, -1
             layers[4].weight[i, 2 * i], layers[4].weight[i, 2 * i + 1] = 1 / 20, -1 / 20
     model.train(training)
+    torch.manual_seed(seed)
     images = torch.tensor(images)
-    return {"encode": model.encode(images), "decode": model.decode(torch.tensor(known_z)), "forward": model(images)}
+    results = {"encode": model.encode(images), "decode": model.decode(torch.tensor(known_z)), "forward": model(images)}
+    check_side_effects(model, training, seed)
+    return results
 
 
 def forward_single(image, seed, training):
-    """Return the results of forward for images with one channel and a single latent variable."""
+    """Return the results of forward for an image with one channel and a single latent variable, and two samples z.
+
+    Before that, forward gets a batch of three images.
+    """
     from lib.model_vae import VAE
     torch.manual_seed(seed)
-    return VAE(in_channels=1, in_height=H, in_width=W, latent_size=1).train(training)(torch.tensor(image))
+    model = VAE(in_channels=1, in_height=H, in_width=W, latent_size=1).train(training)
+    image, zero = torch.tensor(image), torch.zeros(1, 1)
+    model(image.repeat(3, 1, 1, 1))
+    return {"forward": model(image), "z": [model.reparameterize(zero, zero) for _ in range(2)]}
 
 
 def layers_reached(images, seed):
     """Return for each result of encode and of forward which of the five layers its gradient reaches."""
     model, layers = new_model(seed)
+    torch.manual_seed(seed)
     images, weights = torch.tensor(images), [layer.weight for layer in layers]
+    results = [*model.encode(images), *model(images)]
+    check_side_effects(model, True, seed)
     return [[bool(gradient.any()) for gradient in gradients(result, torch.rand(result.shape), weights)]
-            for results in (model.encode(images), model(images)) for result in results]
+            for result in results]
 
 
 # What is expected, in float64
@@ -194,6 +231,7 @@ def softplus(x):
 
 OTHER_ACTIVATIONS = [
     ("no activation", lambda x: x), ("a tanh", np.tanh), ("a sigmoid", sigmoid), ("a softplus", softplus),
+    ("a ReLU6, which is never above 6", lambda x: np.clip(x, 0, 6)),
     ("a leaky ReLU", lambda x: np.where(x > 0, x, 0.01 * x)), ("an ELU", lambda x: np.where(x > 0, x, np.expm1(x))),
     ("a GELU", np.vectorize(lambda x: x * (1 + math.erf(x / 2 ** 0.5)) / 2)), ("a SiLU", lambda x: x * sigmoid(x)),
 ]
@@ -266,13 +304,20 @@ def run_forward(call, **inputs):
 
 
 def check_single(call, training=True):
-    """Check the shapes for a batch of one image with one channel, and one latent."""
+    """Check the shapes for a batch of one image with one channel, and one latent; in training mode it is sampled."""
     shapes = {"decoded": (1, 1, H, W), "mu": (1, 1), "logvar": (1, 1)}
-    got = call(forward_single, image=random_images(1)[:, :1], seed=fresh(), training=training)
+    results = call(forward_single, image=random_images(1)[:, :1], seed=fresh(), training=training)
+    got, z = results["forward"], results["z"]
     sizes = [np.size(part) for part in got] if isinstance(got, list) else []
     unpack(got=got, function="VAE.forward", shapes=shapes, hints=[
         When("dimensions of size 1 are lost (squeeze): a batch may have one image, an image one channel, and z one "
              "latent", sizes == [np.prod(shape) for shape in shapes.values()])])
+    if training and not (np.isfinite(z).all() and z[0] != z[1]):
+        fail(what="Two samples z for a batch of one image", expected="two different numbers",
+             got=f"{np.ravel(z)[0]:.5g} and {np.ravel(z)[1]:.5g}", read="the docstring of VAE.reparameterize",
+             hints=[When("the noise depends on a mean or standard deviation over the batch, which may have one image",
+                         not np.isfinite(z).all()),
+                    When("nothing is sampled where the batch has one image", True)])
 
 
 # The tests
@@ -280,11 +325,15 @@ def check_single(call, training=True):
 @task("1.1")
 def test_layers(call):
     """There are five linear layers, each with a bias, and no other parameters: 158,388 numbers by default."""
-    got = call(count_parameters, seed=fresh())
+    got, some_differ = call(new_parameters, seed=fresh())
     assert_close(
         what="The number of parameters of VAE()", got=got, expected=158388, rtol=0, atol=0,
         read="the gap in VAE.__init__",
         hints=[When("there are parameters besides the five linear layers", np.all(np.greater(got, 158388)))])
+    if not some_differ:
+        fail(what="The weights and biases of a new VAE()", expected="random numbers", got="equal numbers in each layer",
+             hints=[When("they are set to a constant: all units of a layer would learn the same", True)],
+             read="the gap in VAE.__init__")
 
 
 @task("1.1")
@@ -293,13 +342,18 @@ def test_encode(call):
     images, weights = random_images(), random_weights()
     for _, bias in weights[1:3]:
         bias[:] = np.random.default_rng(fresh()).permutation(np.linspace(-60, 60, L))   # mu and logvar have no limits
+    weights[0][1][0] = 20                                                               # a ReLU has no upper limit
     results = call(encode, images=images, weights=weights, seed=fresh())
-    parts, again = (unpack(got=result, function="VAE.encode", shapes={"mu": (B, L), "logvar": (B, L)})
-                    for result in results)
+    parts, again, evaluated = (unpack(got=result, function="VAE.encode", shapes={"mu": (B, L), "logvar": (B, L)})
+                               for result in results)
     if np.isfinite([parts, again]).all() and not close(parts, again):
         fail(what="mu and logvar from VAE.encode, for the same images in two calls", expected="equal numbers",
              got="different numbers", read=READ_ENCODE,
              hints=[When("encode contains dropout or random noise: only reparameterize may be random", True)])
+    if np.isfinite([parts, evaluated]).all() and not close(parts, evaluated):
+        fail(what="mu and logvar from VAE.encode, for the same images in training and in evaluation mode",
+             expected="equal numbers", got="different numbers", read=READ_ENCODE,
+             hints=[When(f"encode {MODE}", True)])
     if close(*parts):
         fail(what="mu and logvar from VAE.encode", expected="the results of two different layers",
              got="the same numbers twice", read=READ_ENCODE,
@@ -410,6 +464,7 @@ def test_noise_is_fresh_everywhere(call):
 def test_gradients_pass_through_the_sample(call):
     """The derivative of z = mu + sigma * epsilon is 1 for mu and sigma * epsilon / 2 for logvar."""
     mu, logvar, factors = random_latents(), random_latents(), random_latents()
+    mu[:] = np.random.default_rng(fresh()).permutation(np.linspace(-60, 60, mu.size)).reshape(mu.shape)
     got = call(reparameterize_gradients, mu=mu, logvar=logvar, factors=factors, seed=fresh())
     for_mu, for_logvar = got["gradients"]
     z, = unpack(got=[got["z"]], function="VAE.reparameterize", shapes={"z": (B, L)})
@@ -421,6 +476,7 @@ def test_gradients_pass_through_the_sample(call):
             When("no gradient reaches mu or logvar: sample(), detach(), no_grad and torch.normal(mu, sigma) stop it",
                  not for_mu.any() and not for_logvar.any()),
             When("no gradient reaches mu: it is detached, rounded or not used", not for_mu.any()),
+            Gives(f"mu {CLAMPED}", np.where(for_mu, factors, 0)),
             Gives("mu and logvar are swapped in reparameterize", factors * (z - logvar) / 2),
         ])
     assert_close(
@@ -442,7 +498,7 @@ def test_gradients_pass_through_the_sample(call):
 @task("1.1")
 def test_reparameterize_gives_mu_in_evaluation_mode(call):
     """In evaluation mode z is mu."""
-    mu, logvar = random_latents(), random_latents()
+    mu, logvar = 20 * random_latents(), random_latents()
     z, again = call(reparameterize, mu=mu, logvar=logvar, seed=fresh(), training=False)
     in_training_mode = call(reparameterize, mu=mu, logvar=logvar, seed=fresh())[0]
     random = (isinstance(z, np.ndarray) and np.shape(z) == np.shape(again) and np.isfinite(z).all()
@@ -453,6 +509,7 @@ def test_reparameterize_gives_mu_in_evaluation_mode(call):
             When("the two modes are swapped: self.training is True in training mode",
                  random and close(in_training_mode, mu)),
             Gives("logvar is returned", logvar),
+            Gives(f"mu {CLAMPED}", mu.clip(np.min(z), np.max(z)) if isinstance(z, np.ndarray) else z),
             When("z is sampled in evaluation mode too: check self.training (self.train is a method)", random),
         ])
 
@@ -462,7 +519,7 @@ def test_decode(call):
     """z goes through a linear layer and a ReLU, then through one with a sigmoid, whose outputs are the pixels."""
     z, weights = random_latents(), random_weights()
     z[-1] *= 10                                         # z may be any number
-    images, one_image = call(decode, z=z, weights=weights, seed=fresh())
+    images, one_image, evaluated = call(decode, z=z, weights=weights, seed=fresh())
     hidden, output = weights[3:]
     before = linear(hidden, z.astype(np.float64))
     logits = linear(output, relu(before))
@@ -487,6 +544,8 @@ def test_decode(call):
     ]
     assert_close(what="The images from VAE.decode", got=images, expected=expected, hints=hints, read=read)
     assert_close(what="VAE.decode for a batch of one image", got=one_image, expected=expected[:1], read=read)
+    assert_close(what="The images from VAE.decode in evaluation mode", got=evaluated, expected=expected, read=read,
+                 hints=[When(f"decode {MODE}", True)])
 
 
 @task("1.1")
