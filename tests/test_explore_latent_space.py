@@ -1,4 +1,6 @@
 """Task 1.3: get_mu_logvar and sample_on_grid, in lib/explore_latent_space.py."""
+import contextlib
+
 import numpy as np
 import torch
 from torch import nn
@@ -30,7 +32,7 @@ class KnownVAE(nn.Module):
     """A replacement for the VAE of task 1.1, which need not be filled in: one linear layer each way, known weights.
 
     In training mode it multiplies mu and logvar by a number, and reparameterize adds one, so that a test can recognise
-    both.
+    both. It records the devices of its inputs and the number of decoded images.
     """
 
     def __init__(self, encoder, decoder):
@@ -38,8 +40,10 @@ class KnownVAE(nn.Module):
         self.in_channels, self.in_height, self.in_width = decoder.shape[1] // (H * W), H, W
         self.latent_size = len(decoder)
         self.encoder, self.decoder = nn.Parameter(torch.tensor(encoder)), nn.Parameter(torch.tensor(decoder))
+        self.devices, self.decoded = set(), 0
 
     def encode(self, x):
+        self.devices.add(str(x.device))
         mu, logvar = (x.reshape(len(x), PIXELS) @ self.encoder).chunk(2, 1)
         return (TRAINING * mu, TRAINING * logvar) if self.training else (mu, logvar)
 
@@ -47,7 +51,10 @@ class KnownVAE(nn.Module):
         return mu + 1.37 if self.training else mu
 
     def decode(self, z):
-        return (z @ self.decoder).sigmoid().reshape(-1, self.in_channels, H, W)
+        self.devices.add(str(z.device))
+        images = (z @ self.decoder).sigmoid().reshape(-1, self.in_channels, H, W)
+        self.decoded += len(images)
+        return images
 
     def forward(self, x):
         return (x, *self.encode(x))  # the tests ignore the decoded image
@@ -60,13 +67,30 @@ def encode_all(images, labels, encoder, decoder, seed):
     torch.manual_seed(seed)
     loader = list(zip(torch.tensor(images).split(BATCHES), torch.tensor(labels).split(BATCHES)))
     result, again = (get_mu_logvar(KnownVAE(encoder, decoder).train(), loader, device="cpu") for _ in range(2))
-    return {"result": result, "again": again, "kinds": [type(part).__name__ for part in result]}
+    elsewhere = KnownVAE(encoder, decoder).to("meta")
+    with contextlib.suppress(Exception):                # tensors on PyTorch's device "meta" hold no numbers
+        get_mu_logvar(elsewhere, loader, device="meta")
+    return {"result": result, "again": again, "kinds": [type(part).__name__ for part in result],
+            "devices": sorted(elsewhere.devices)}
 
 
 def decode_grid(encoder, decoder, ranges):
     from lib.explore_latent_space import sample_on_grid
     result = sample_on_grid(KnownVAE(encoder, decoder).eval(), grid_size=GRID, device="cpu", **ranges)
-    return {"result": result, "kind": type(result[0]).__name__}
+    elsewhere = KnownVAE(encoder, decoder).eval().to("meta")
+    with contextlib.suppress(Exception):
+        sample_on_grid(elsewhere, grid_size=GRID, device="meta", **ranges)
+    return {"result": result, "kinds": [type(part).__name__ for part in result], "devices": sorted(elsewhere.devices)}
+
+
+def count_decoded(encoder, decoder, many_ranges):
+    """Return how many images are decoded for each of many ranges."""
+    from lib.explore_latent_space import sample_on_grid
+    models = [KnownVAE(encoder, decoder).eval() for _ in many_ranges]
+    for model, ranges in zip(models, many_ranges):
+        with contextlib.suppress(Exception):            # the other tests report it
+            sample_on_grid(model, grid_size=GRID, device="cpu", **ranges)
+    return [model.decoded for model in models]
 
 
 # What is expected, in float64
@@ -152,7 +176,15 @@ def run_grid(call, weights, ranges):
     result = got["result"]
     if not isinstance(result, list) or len(result) != 2:
         fail(what="What sample_on_grid returns", expected="images, step_size", got=words(result), read=READ_GRID)
-    return got["kind"], result[0], result[1]
+    return got, result[0], result[1]
+
+
+def check_devices(function, devices):
+    """Check the devices of the model's inputs in a call with another device than the CPU."""
+    if "cpu" in devices:
+        fail(what=f"The device of what {function} passes to the model, for another device than the CPU",
+             expected="the given device", got="cpu", read=f"the gap in {function}",
+             hints=[When("the model's input is not moved to the device: .to(device) is missing", True)])
 
 
 # The tests
@@ -196,6 +228,7 @@ def test_mu_and_logvar_of_a_dataset(call):
         assert_close(what=f"{name} from get_mu_logvar", got=part, expected=expected, hints=hints, read=READ_ENCODE)
     if set(got["kinds"]) != {"Tensor"}:
         fail(what="What get_mu_logvar returns", expected="two tensors", got=", ".join(got["kinds"]), read=READ_ENCODE)
+    check_devices("get_mu_logvar", got["devices"])
 
 
 @task("1.3")
@@ -203,14 +236,22 @@ def test_images_of_the_grid(call):
     """images[i, j] shows the i-th value of latent 0 and the j-th of latent 1, evenly from minimum to maximum."""
     weights, ranges = random_weights(2), random_ranges()
     decoder = weights["decoder"]
-    kind, images, _ = run_grid(call, weights, ranges)
+    decoded = call(count_decoded, many_ranges=[random_ranges() for _ in range(60)], **weights)
+    if len(set(decoded)) > 1:
+        fail(what=f"How many images sample_on_grid decodes, for {len(decoded)} random ranges",
+             expected="the same number for all", got=" or ".join(map(str, sorted(set(decoded)))), read=READ_GRID,
+             hints=[When("for some ranges, rounding errors give one value too many (np.arange, torch.arange): use "
+                         "linspace", True)])
+    got, images, _ = run_grid(call, weights, ranges)
     ends = [(ranges[f"latent{i}_min"], ranges[f"latent{i}_max"]) for i in (0, 1)]
     values0, values1 = (np.linspace(low, high, GRID) for low, high in ends)
     expected = decode(decoder, values0, values1)
     assert_close(what="The images from sample_on_grid", got=images, expected=expected, read=READ_GRID,
                  hints=mistakes_in_arrangement(decoder, values0, values1, images) + mistakes_in_range(decoder, ends))
-    if kind != "ndarray":
-        fail(what="The images from sample_on_grid", expected="a numpy array, ndarray", got=kind, read=READ_GRID)
+    if got["kinds"][0] != "ndarray":
+        fail(what="The images from sample_on_grid", expected="a numpy array, ndarray", got=got["kinds"][0],
+             read=READ_GRID)
+    check_devices("sample_on_grid", got["devices"])
     weights["decoder"] = decoder[:, :H * W]
     images = run_grid(call, weights, ranges)[1]
     assert_close(what="The images from sample_on_grid, with one channel", got=images, expected=expected[:, :, :1],
@@ -222,7 +263,7 @@ def test_images_of_the_grid(call):
 def test_step_size_of_the_grid(call):
     """The step sizes are the distances between neighbouring values of latent 0 and of latent 1."""
     ranges = random_ranges()
-    _, _, step_size = run_grid(call, random_weights(2), ranges)
+    got, _, step_size = run_grid(call, random_weights(2), ranges)
     spans = np.array([ranges["latent0_max"] - ranges["latent0_min"], ranges["latent1_max"] - ranges["latent1_min"]])
     expected = spans / (GRID - 1)
     assert_close(
@@ -235,6 +276,9 @@ def test_step_size_of_the_grid(call):
             When("this is a single number: return a step for each latent",
                  isinstance(step_size, (int, float, np.ndarray, np.generic)) and np.size(step_size) == 1),
         ])
+    if got["kinds"][1] != "ndarray":
+        fail(what="step_size from sample_on_grid", expected="a numpy array, ndarray", got=got["kinds"][1],
+             read=READ_GRID)
 
 
 if __name__ == "__main__":
