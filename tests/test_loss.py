@@ -6,23 +6,57 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import Gives, When, assert_close, close, fail, fresh, gradients, run_this_file, task, words
+from tests.support import Gives, When, assert_close, close, fail, fresh, run_this_file, task, words
 
 B, C, H, W, L = 5, 2, 3, 4, 7
+SEED = 1234567
 READ = "the docstring of VAELoss.forward, and docs/kl_divergence.md"
+IN_PLACE = "an input is changed in place: methods that end in _, such as clamp_() and pow_(), write into their tensor"
 
 
-# The function that touches lib
+# The functions that touch lib
 
-def loss(weight, x_reconstructed, x, mu, logvar):
-    """Return the loss of two calls, and the first one's gradients with respect to x_reconstructed, mu and logvar."""
+def loss(weight, others=1, **inputs):
+    """Return the loss of two calls, and the first one's gradients with respect to x_reconstructed, mu and logvar.
+
+    Args:
+        others: how many calls with another batch come between the two.
+    """
     from lib.loss_vae import VAELoss
-    x_reconstructed, mu, logvar = (torch.tensor(array, requires_grad=True) for array in (x_reconstructed, mu, logvar))
-    loss_of_vae, x = VAELoss(kl_loss_weight=weight), torch.tensor(x)
-    value = loss_of_vae(x_reconstructed, x, mu, logvar)
-    return {"loss": value, "is_tensor": isinstance(value, torch.Tensor),
-            "gradients": gradients(value, 1, [x_reconstructed, mu, logvar]),
-            "again": loss_of_vae(x_reconstructed, x, mu, logvar)}
+    loss_of_vae = VAELoss(kl_loss_weight=weight)
+    value, gradients = call_once(loss_of_vae, inputs)
+    for _ in range(others):
+        call_once(loss_of_vae, {name: array / 2 for name, array in inputs.items()})
+    again, _ = call_once(loss_of_vae, inputs)
+    return {"loss": value, "is_tensor": isinstance(value, torch.Tensor), "gradients": gradients, "again": again}
+
+
+def call_once(loss_of_vae, inputs):
+    """Return the loss and its gradients; check that the call leaves its inputs and PyTorch's seed alone."""
+    leaves = {name: torch.tensor(array, requires_grad=name != "x") for name, array in inputs.items()}
+    # As in training, these are results of layers. Like a sigmoid, relu needs its result again in backward().
+    given = {name: leaf.relu() if name == "x_reconstructed" else leaf.clone() for name, leaf in leaves.items()}
+    torch.manual_seed(SEED)
+    value = loss_of_vae(**given)
+    if torch.initial_seed() != SEED:
+        fail(what="PyTorch's random seed after the loss", expected="unchanged", got="another seed",
+             hints=[When("your code sets a seed (torch.manual_seed): every batch would get the same noise", True)])
+    for name, tensor in given.items():
+        if not np.array_equal(tensor.detach(), inputs[name]):
+            fail(what=f"The input {name} after the loss", expected="the same numbers as before",
+                 got="other numbers", hints=[When(IN_PLACE, True)], read=READ)
+    if isinstance(value, torch.Tensor) and value.requires_grad:
+        try:
+            value.sum().backward()
+        except RuntimeError as error:
+            text = str(error).split(". ")[0]
+            fail(what="backward() of the loss", expected="gradients", got=f"RuntimeError: {text}", hints=[
+                When(IN_PLACE, "of Relu" in text),
+                When("a tensor is changed in place, but backward() needs its numbers", "inplace operation" in text),
+                When("something is kept with its graph from an earlier call, in an attribute of self: compute every "
+                     "term from the inputs of this call", "second time" in text)])
+    return value, [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+                   for name, leaf in leaves.items() if name != "x"]
 
 
 # What is expected, in float64
@@ -112,6 +146,8 @@ def terms(x_reconstructed, x, mu, logvar):
         ("the KL divergence is reversed: this is KL(N(0, 1) || N(mu, sigma²))",
          divergence(np.zeros_like(mu), np.ones_like(mu), mu, sigma).sum()),
         ("mu and logvar are swapped in the KL term", divergence(logvar, np.exp(mu / 2), 0, 1).sum()),
+        ("the KL term is only minus the entropy of q(z | x): log p(z) is missing",
+         (-logvar - 1 - np.log(2 * np.pi)).sum() / 2),
     ]
     return reconstructions, kl_terms
 
@@ -138,6 +174,9 @@ def mistakes_of_the_weight(weight, reconstruction, kl):
         ("the reconstruction term is weighted too, by 1 - weight", (1 - weight) * reconstruction + weight * kl),
         ("the KL term is divided by the weight", reconstruction + kl / weight),
         ("the KL term is missing", reconstruction),
+        ("the weight is rounded", reconstruction + round(weight) * kl),
+        ("the weight is rounded down, so that it counts as 0 if it is below 1 (int, //)",
+         reconstruction + int(weight) * kl),
     ]
 
 
@@ -174,17 +213,22 @@ def explained(call, weight, draw):
 
 
 def without_gradient(weight, inputs, result):
-    """Return the names of inputs with numbers that no gradient reaches; for a pixel of 0 or 1, it may be 0."""
+    """Return the names of inputs that no gradient reaches, and those of inputs with some numbers that none reaches.
+
+    For a pixel of 0 or 1, the gradient may be 0.
+    """
     for_x, for_mu, for_logvar = result["gradients"]
-    grey = (inputs["x"] > 0) & (inputs["x"] < 1)
-    return [name for name, reached in (("x_reconstructed", for_x[grey].all()), ("mu", for_mu.all() or not weight),
-                                       ("logvar", for_logvar.all() or not weight)) if not reached]
+    reached = {"x_reconstructed": for_x[(inputs["x"] > 0) & (inputs["x"] < 1)]}
+    if weight:
+        reached.update(mu=for_mu, logvar=for_logvar)
+    return ([name for name, found in reached.items() if found.size > 1 and not found.any()],
+            [name for name, found in reached.items() if not found.all()])
 
 
-def check_loss(call, weight, draw=random_inputs, rtol=1e-4):
+def check_loss(call, weight, draw=random_inputs, rtol=1e-4, others=1):
     """Compare the loss of random inputs with the expected one; return the inputs and the gradients."""
     inputs = draw()
-    result = call(loss, weight=weight, **inputs)
+    result = call(loss, weight=weight, others=others, **inputs)
     value, is_tensor = result["loss"], result["is_tensor"]
     if not is_tensor or np.ndim(value):
         fail(what="The loss", expected="a tensor with one number",
@@ -198,25 +242,26 @@ def check_loss(call, weight, draw=random_inputs, rtol=1e-4):
              ], read=READ)
     expected = right_loss(weight, inputs)
     if not close(value, expected, rtol):
-        again, missing = explained(call, weight, draw), without_gradient(weight, inputs, result)
+        again, (missing, limited) = explained(call, weight, draw), without_gradient(weight, inputs, result)
         assert_close(what=f"The loss with kl_loss_weight={weight}", got=value, expected=expected, rtol=rtol,
                      hints=[When(mistake, explains and fits(value, total, inputs))
                             for (mistake, total), explains in zip(known_mistakes(weight, inputs), again)] + [
-                                When(f"no gradient reaches some numbers of {' and '.join(missing)}: are they limited "
-                                     "to a range (clamp), detached or left out?", missing and np.isfinite(value))],
+                                When(f"no gradient reaches {' and '.join(missing)}: left out, detached or limited "
+                                     "to a range (clamp)?", missing and np.isfinite(value)),
+                                When(f"no gradient reaches some numbers of {' and '.join(limited)}: are they limited "
+                                     "to a range (clamp), detached or left out?", limited and np.isfinite(value))],
                      read=READ)
     if not close(result["again"], expected, rtol):
-        fail(what=f"The loss of the same batch in a second call, with kl_loss_weight={weight}", expected=value,
-             got=result["again"], read=READ,
-             hints=[When("the first call changes something that the second one uses, such as self.kl_loss_weight or "
-                         "an input", True)])
+        fail(what=f"The loss of the same batch in a later call, with kl_loss_weight={weight}",
+             expected=value, got=result["again"], read=READ,
+             hints=[When("a call changes something that later ones use, such as self.kl_loss_weight", True)])
     return inputs, result["gradients"]
 
 
 # The tests
 
 @task("1.2")
-@pytest.mark.parametrize("weight", [3.0, 0.7, 0.0])
+@pytest.mark.parametrize("weight", [3.0, 0.7, 0.0, 0.1, 30.0])
 def test_loss(call, weight):
     """The loss is the binary cross entropy plus kl_loss_weight times the KL divergence, each summed over everything."""
     check_loss(call, weight)
@@ -254,7 +299,7 @@ def test_loss_of_black_and_white_pixels(call):
 def test_gradients(call):
     """The gradients of both terms reach the inputs: nothing is detached in between."""
     weight = 3.0
-    inputs, (for_x, for_mu, for_logvar) = check_loss(call, weight)
+    inputs, (for_x, for_mu, for_logvar) = check_loss(call, weight, others=100)
     x_reconstructed, x, mu, logvar = (array.astype(np.float64) for array in inputs.values())
     assert_close(
         what="The gradient of the loss with respect to x_reconstructed",
