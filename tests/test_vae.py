@@ -139,7 +139,7 @@ def reparameterize(mu, logvar, seed, training=True):
     model = new_model(seed)[0].train(training)
     mu, logvar = torch.tensor(mu), torch.tensor(logvar)
     for _ in range(10):
-        model.reparameterize(mu[:3], logvar[:3])
+        model.reparameterize(mu[:4], logvar[:4])
     return [model.reparameterize(mu, logvar) for _ in range(2)]
 
 
@@ -174,13 +174,13 @@ def forward(images, known_z, seed, training=True):
 def forward_single(image, seed, training):
     """Return the results of forward for an image with one channel and a single latent variable, and two samples z.
 
-    Before that, forward gets a batch of three images.
+    Before that, forward gets a batch of four images.
     """
     from lib.model_vae import VAE
     torch.manual_seed(seed)
     model = VAE(in_channels=1, in_height=H, in_width=W, latent_size=1).train(training)
     image, zero = torch.tensor(image), torch.zeros(1, 1)
-    model(image.repeat(3, 1, 1, 1))
+    model(image.repeat(4, 1, 1, 1))
     return {"forward": model(image), "z": [model.reparameterize(zero, zero) for _ in range(2)]}
 
 
