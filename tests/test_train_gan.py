@@ -6,6 +6,7 @@ from numbers import Real
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tests.support import (
     Gives,
@@ -27,9 +28,11 @@ B, L, IMAGE = 7, 5, (3, 32, 32)
 NAMES, UPDATES = ("discriminator", "generator"), ("update_discriminator", "update_generator")
 DISCRIMINATOR, GENERATOR = 0, 1
 RATES = 0.01, 1.0               # learning rates
+SURE = 0.0, 4.5, -7.5           # how sure the discriminator is; below 0 it is sure of the wrong label
 # "Generated images" and "fake images" are the same; update_generator's argument is called fake_images.
 READ = "the docstrings of update_discriminator and update_generator, and the comments in their gaps"
-CALLED_TWICE = "one error is backpropagated twice, by itself or as part of a sum"
+CALLED_TWICE = ("one error is backpropagated twice, by itself or as part of a sum, or another gradient is taken "
+                "through the outputs")
 DETACHED = "the discriminator gets detached fake images, but the generator learns through them"
 NOT_DETACHED = "the gradients reach the generator: detach the generated images for the discriminator"
 OTHER_NOISE = "the noise is changed, or new noise is drawn instead of using the given noise"
@@ -54,8 +57,8 @@ class Network(nn.Module):
             got = f"shape {size(x.shape)}, {x.dtype}" if torch.is_tensor(x) else type(x).__name__
             fail(what=f"The input of the {self.name}", expected=f"shape B,{size(self.takes)}, torch.float32", got=got,
                  read=READ)
-        output = self.activation(torch.cat([x.flatten(1), x.new_ones(len(x), 1)], dim=1) @ self.weight)
-        output = output.reshape(len(x), *self.gives)
+        logits = torch.cat([x.flatten(1), x.new_ones(len(x), 1)], dim=1) @ self.weight
+        output = self.activation(logits.reshape(len(x), *self.gives))   # not a view, so that detach_() works
         self.calls.append({"x": x.detach().clone(), "x_in_graph": x.requires_grad, "output": output.detach().clone(),
                            "in_graph": output.requires_grad, "weight": self.weight.detach().clone(),
                            "training": self.training, "gradients": []})
@@ -85,7 +88,10 @@ def run_update(update, networks, learner, given, first_gap=False):
     """
     steps, calls, weight, result = [], networks[0].calls, networks[learner].weight, None
     optimizer = torch.optim.SGD([weight], lr=RATES[learner])
-    optimizer.register_step_post_hook(lambda *_: steps.append({
+    optimizer.state[weight]["earlier"] = "what it remembers of the steps before"
+    seed = torch.initial_seed()
+    hook = register_optimizer_step_post_hook(lambda stepped, *_: steps.append({
+        "new_optimizer": stepped is not optimizer,
         "gradient": torch.zeros_like(weight) if weight.grad is None else weight.grad.clone(),
         "backward": sum(len(one["gradients"]) for one in calls)}))
     frozen = [not network.weight.requires_grad for network in networks]
@@ -97,6 +103,8 @@ def run_update(update, networks, learner, given, first_gap=False):
     except RuntimeError as error:
         explain(str(error), (calls or [{"x_in_graph": True, "in_graph": True}])[-1], learner)
         raise
+    finally:
+        hook.remove()
     parts = list(result) if isinstance(result, (tuple, list)) else [result]
     calls = [[dict(one, gradients=list(one["gradients"])) for one in network.calls] for network in networks]
     return {"result": result, "kinds": [kind(part) for part in parts], "calls": calls,
@@ -104,6 +112,7 @@ def run_update(update, networks, learner, given, first_gap=False):
             "gradients": [network.weight.grad for network in networks], "rate": optimizer.param_groups[0]["lr"],
             "ready": [network.training and (network.weight.requires_grad or was_frozen)
                       for network, was_frozen in zip(networks, frozen)],
+            "seeded": torch.initial_seed() != seed, "forgetful": "earlier" not in optimizer.state[weight],
             "in_graph": torch.is_tensor(parts[-1]) and parts[-1].requires_grad,
             "leads_back": leads_back(parts[-1], networks[1].weight)}
 
@@ -179,17 +188,21 @@ def cross_entropy(outputs, label):
     return -np.log(outputs if label else 1 - outputs).mean()
 
 
-def random_inputs(stretch=1.0, batch=B):
+def random_inputs(stretch=1.0, batch=B, sure=0.0):
     """Return images, noise, label, the weights of both networks, and leftover gradients.
 
     The discriminator's weights are solved for, so that its outputs are spread out, from 0.007 to 0.993, and the two
     batches have different means. Two calls with the same stretch give the same outputs, for different images.
+
+    Args:
+        sure: is added to the logits of the real images, and subtracted from those of the generated ones.
     """
     rng = np.random.default_rng(fresh())
     real_images = rng.uniform(-1, 1, (batch,) + IMAGE).astype(np.float32)
     noise = rng.normal(size=(batch, L, 1, 1)).astype(np.float32)
     of_generator = rng.normal(0, 0.5, (L + 1, np.prod(IMAGE))).astype(np.float32)
     logits = stretch * np.concatenate([rng.permutation(np.linspace(*ends, batch)) for ends in ((-2, 5), (-5, 1))])
+    logits += sure * np.repeat([1, -1], batch)
     both = with_ones(np.concatenate([real_images, generate(noise, of_generator)]))
     start = rng.normal(0, 0.05, (both.shape[1], 1))
     of_discriminator = start + np.linalg.lstsq(both, logits[:, None] - both @ start, rcond=None)[0]
@@ -198,13 +211,13 @@ def random_inputs(stretch=1.0, batch=B):
             "leftovers": [rng.normal(0, 0.1, weight.shape).astype(np.float32) for weight in weights]}
 
 
-def run_discriminator(call, stretch=1.0, batch=B, **options):
-    inputs = random_inputs(stretch, batch)
+def run_discriminator(call, stretch=1.0, batch=B, sure=0.0, **options):
+    inputs = random_inputs(stretch, batch, sure)
     return inputs, call(follow_discriminator, seed=fresh(), **inputs, **options)
 
 
-def run_generator(call, frozen, stretch=1.0, batch=B):
-    inputs = random_inputs(stretch, batch)
+def run_generator(call, frozen, stretch=1.0, batch=B, sure=0.0):
+    inputs = random_inputs(stretch, batch, sure)
     return inputs, call(follow_generator, seed=fresh(), frozen=frozen, **{
         name: value for name, value in inputs.items() if name != "real_images"})
 
@@ -297,19 +310,25 @@ def passed_back(calls):
     return total
 
 
-def check_change(got, inputs, learner, batches):
+def check_change(got, inputs, learner, batches, sure):
     """Compare the gradients that the optimizer finds, and the change of the weights; the other weights must not change.
 
     Args:
         batches: the gradient of each batch by name; they add up.
+        sure: as in random_inputs.
     """
     name, other, update = NAMES[learner], 1 - learner, UPDATES[learner]
     steps, total = got["steps"], sum(len(one["gradients"]) for one in got["calls"][DISCRIMINATOR])
+    if any(step["new_optimizer"] for step in steps):
+        fail(what=f"The optimizer that takes a step in {update}", expected="the given one", got="a new one", read=READ,
+             hints=[When("the step is taken by a new optimizer, which knows nothing of the steps before", True)])
     if len(steps) != 1:
         between = len(batches) == len(steps) == 2 and steps[0]["backward"] < total
         fail(what=f"How many steps the optimizer takes in {update}", expected=1, got=len(steps), read=READ,
              hints=[
-                 When("the optimizer's step() is missing", not steps),
+                 When("there is no step if the discriminator is sure: is there a condition before the optimizer's "
+                      "step()?", not steps and sure),
+                 When("the optimizer's step() is missing, or behind a condition", not steps),
                  When("the optimizer takes a step between the two batches: add up their gradients and take one step "
                       "at the end", between),
                  When("the optimizer takes several steps", True),
@@ -318,10 +337,12 @@ def check_change(got, inputs, learner, batches):
     lengths = np.linalg.norm(gradient) * np.linalg.norm(expected)
     hints = [
         When("the optimizer's step() comes before a backward()", steps[0]["backward"] < total),
-        Gives("zero_grad() is missing: the gradients of an earlier update are left over",
+        Gives("zero_grad() is missing, or comes only after the step: the gradients of an earlier update are left over",
               expected + inputs["leftovers"][learner]),
         When("the optimizer's step() finds no gradient: is zero_grad() between backward() and step()?",
              not gradient.any()),
+        When("no gradient reaches some of the outputs: are they limited to a range (clamp)?", any(
+            found.any() and not found.all() for one in got["calls"][DISCRIMINATOR] for found in one["gradients"])),
     ]
     if len(batches) == 2 and close(passed_back(got["calls"][DISCRIMINATOR]), expected, **rounding):
         hints += [Gives(f"these are only the gradients of the {batch}, but those of both batches must add up: is there "
@@ -339,6 +360,13 @@ def check_change(got, inputs, learner, batches):
     if got["rate"] != RATES[learner]:
         fail(what=f"The optimizer's learning rate after {update}", expected=RATES[learner], got=got["rate"], read=READ,
              hints=[When("the update changes the learning rate", True)])
+    if got["forgetful"]:
+        fail(what=f"What the optimizer remembers after {update}", expected="the steps before", got="nothing", read=READ,
+             hints=[When("the update clears the optimizer's state, which Adam needs", True)])
+    if got["seeded"]:
+        fail(what=f"The seed of PyTorch's random numbers after {update}", expected="unchanged", got="changed",
+             read=READ,
+             hints=[When("a seed is set (torch.manual_seed): every batch would get the same noise", True)])
     if not all(got["ready"]):
         fail(what=f"The networks after {update}", expected="training mode, and all weights with requires_grad",
              got="evaluation mode, or weights without requires_grad", read=READ,
@@ -468,14 +496,14 @@ def test_the_generated_batch(call):
 @task("3.2")
 def test_the_discriminator_takes_one_step(call):
     """The gradients of both batches, of several images or a single one, add up and change the discriminator once."""
-    for size_of_batch in (B, 1):
-        inputs, got = run_discriminator(call, batch=size_of_batch)
+    for size_of_batch, sure in product((B, 1), SURE):
+        inputs, got = run_discriminator(call, batch=size_of_batch, sure=sure)
         batches = {}
         for name, images, label in (("real images", inputs["real_images"], 1),
                                     ("generated images", generate(inputs["noise"], inputs["weights"][GENERATOR]), 0)):
             outputs = judge(images, inputs["weights"][DISCRIMINATOR])
             batches[name] = with_ones(images).T @ (outputs - label)[:, None] / size_of_batch
-        check_change(got, inputs, DISCRIMINATOR, batches)
+        check_change(got, inputs, DISCRIMINATOR, batches, sure)
 
 
 @task("3.2")
@@ -544,13 +572,13 @@ def test_what_the_generator_learns_from(call):
 @task("3.2")
 def test_the_generator_takes_one_step(call):
     """The gradients change the generator's weights once; the discriminator's weights stay the same."""
-    for frozen, size_of_batch in product((False, True), (B, 1)):
-        inputs, got = run_generator(call, frozen, batch=size_of_batch)
+    for frozen, size_of_batch, sure in product((False, True), (B, 1), SURE):
+        inputs, got = run_generator(call, frozen, batch=size_of_batch, sure=sure)
         of_discriminator, of_generator = (weight.astype(np.float64) for weight in inputs["weights"])
         images = generate(inputs["noise"], of_generator)
         of_logits = (judge(images, of_discriminator) - 1)[:, None] / size_of_batch
         of_layer = of_logits * of_discriminator[:-1, 0] * (1 - images.reshape(size_of_batch, -1) ** 2)
-        check_change(got, inputs, GENERATOR, {"fake images": with_ones(inputs["noise"]).T @ of_layer})
+        check_change(got, inputs, GENERATOR, {"fake images": with_ones(inputs["noise"]).T @ of_layer}, sure)
 
 
 @task("3.2")
