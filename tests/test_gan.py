@@ -22,6 +22,7 @@ NAMES = {"ConvTranspose2d": "transposed convolution", "Conv2d": "convolution", "
 WINDOW = "kernel size", "stride", "padding"
 DEFAULTS = {"dilation": 1, "groups": 1, "output_padding": 0, "padding_mode": "zeros",
             "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}
+ADDED = {"original1": "weight_norm", "weight_g": "weight_norm", "_u": "spectral_norm", "weight_u": "spectral_norm"}
 TENSORS = "weight", "bias", "running_mean", "running_var"
 IN_PLAIN_LIST = ("PyTorch does not see layers in a plain list, tuple or dict, and no optimizer would train them: use "
                  "nn.ModuleList")
@@ -78,7 +79,9 @@ def kind_of(module):
 
 
 def is_layer(module):
-    """Return whether the tests check a module: neither activations nor containers."""
+    """Return whether the tests check a module: no activation, no container, no part of weight_norm or spectral_norm."""
+    if type(module).__module__.startswith("torch.nn.utils") and kind_of(module) in ("Module", "ModuleList"):
+        return False
     return (bool(list(module.parameters(recurse=False)) + list(module.buffers(recurse=False)))
             or bool(re.search("Conv|Norm|Linear|Upsampl|Shuffle|Dropout|Pool", kind_of(module))))
 
@@ -132,6 +135,7 @@ def describe_layer(module):
     settings = [f"{name}={getattr(module, name)}" for name, value in DEFAULTS.items()
                 if simple(getattr(module, name, value)) != value]
     others = {name.split(".")[-1] for name in module.state_dict()} - {*TENSORS, "num_batches_tracked"}
+    others = {ADDED[name] for name in others if name in ADDED} or others
     return {"kind": kind if kind != "Module" else type(module).__name__, "channels": channels, "window": window,
             "bias": bool(window) and module.bias is not None, "settings": settings + sorted(others)}
 
@@ -144,12 +148,13 @@ def simple(values):
 
 
 def count_parameters(network, sizes, x):
+    """Return the number of parameters, and the number of those that training would change."""
     model = new_network(network, sizes)
     output, _ = watch(model, torch.tensor(x))  # a lazy layer has no parameters before it runs
-    number = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    number = sum(parameter.numel() for parameter in model.parameters())
     if isinstance(output, Exception) and not number:
         raise output
-    return number
+    return number, sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def run_network(network, sizes, x, seed, training, scale=1.0):
@@ -212,6 +217,7 @@ def sigmoid(x):
 ACTIVATIONS = {
     "no activation": lambda x: x, "a ReLU": leaky(0), LEAKY: leaky(0.2), "a tanh": np.tanh, "a sigmoid": sigmoid,
     "a softmax, which gives 1 for a single number": np.ones_like,
+    "a ReLU6": lambda x: np.clip(x, 0, 6),
     "an ELU": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), "a SiLU": lambda x: x * sigmoid(x),
     "a softplus": lambda x: np.log1p(np.exp(x)), "a log-sigmoid": lambda x: np.log(sigmoid(x)),
 }
@@ -406,17 +412,30 @@ def name_activation(call, network, training, place):
     return next((name for name in fitting[0] if all(name in names for names in fitting)), "")
 
 
+def mode_in_words(training):
+    return "training mode" if training else "evaluation mode"
+
+
 def check_output(call, network, training):
-    """Compare the output with what the weights give in float64; if it differs, name the activation that causes it."""
+    """Compare the output with what the weights give in float64, and each activation with the right one."""
     layers, sizes = check_layers(call, network, training), SIZES[network][0]
     x, got = run_with_both_signs(call, network, sizes, training, tries=20)
+    output = check_activations(call, network, training, layers, got)
     expected = x.astype(np.float64)
     for layer, (_, _, *tensors) in zip(layers, got["layers"]):
         expected = ACTIVATIONS[layer.activation](run_layer(layer, expected, tensors, training))
+    assert_close(what=f"The output of {network} in {mode_in_words(training)}", got=output, expected=expected,
+                 rtol=1e-3, atol=1e-4, read=f"the docstring of {network}")
+    _, with_large_numbers = run_with_both_signs(call, network, sizes, training, tries=20, scale=6.0)
+    check_activations(call, network, training, layers, with_large_numbers)
+
+
+def check_activations(call, network, training, layers, got):
+    """Compare what comes after each layer with the right activation; name one that is wrong. Return the output."""
     output = got["outputs"][0]
     if network == "Discriminator" and np.size(output) == B:  # shapes B and B,1 are accepted too
-        output = np.reshape(output, expected.shape)
-    mode, read = f"of {network} in {'training' if training else 'evaluation'} mode", f"the docstring of {network}"
+        output = np.reshape(output, (B, 1, 1, 1))
+    read = f"the docstring of {network}"
     after = [note[0] for note in got["layers"][1:]] + [output]
     for place, (layer, (_, before, *_), result) in enumerate(zip(layers, got["layers"], after)):
         right = ACTIVATIONS[layer.activation](before.astype(np.float64))
@@ -426,7 +445,7 @@ def check_output(call, network, training):
         name = name_activation(call, network, training, place) if known else ""
         where = "on the output" if result is output else f"after the {in_words(as_found(layer))}"
         assert_close(
-            what=f"The result {where} {mode}", got=result, expected=right, read=read,
+            what=f"The result {where} of {network} in {mode_in_words(training)}", got=result, expected=right, read=read,
             hints=[
                 When("there is dropout or other noise, which does not belong in this network",
                      np.isfinite(got["outputs"]).all() and not close(*got["outputs"])),
@@ -434,7 +453,7 @@ def check_output(call, network, training):
                      layer.activation == "no activation" and name not in ("", layer.activation)),
                 When(f"expected {layer.activation} {where}, but there is {name}", name),
             ])
-    assert_close(what=f"The output {mode}", got=output, expected=expected, rtol=1e-3, atol=1e-4, read=read)
+    return output
 
 
 # The tests
@@ -445,10 +464,14 @@ def test_number_of_parameters(call, network):
     """The convolutions without biases and the batch norms have this many parameters at multiplier 4."""
     number = {"Generator": 43748, "Discriminator": 3056}[network]
     x = random_inputs(network, dict(latent_size=64, num_input_channels=3))
-    got = call(count_parameters, network=network, sizes={"channels_multiplier": 4}, x=x)
+    got, trainable = call(count_parameters, network=network, sizes={"channels_multiplier": 4}, x=x)
     assert_close(what=f"The number of parameters of {network}(channels_multiplier=4)", got=got, expected=number,
                  rtol=0, atol=0, read=f"the docstring of {network}",
                  hints=[When(f"there are no trainable weights. {IN_PLAIN_LIST}", got == 0)])
+    if trainable != number:
+        fail(what=f"The number of parameters of {network}(channels_multiplier=4) that training changes",
+             expected=number, got=trainable, read=f"the docstring of {network}",
+             hints=[When("requires_grad is switched off", True)])
 
 
 @both
