@@ -24,7 +24,7 @@ READ = "the docstring of add_noise"
 UNIFORM = "the noise is uniform (torch.rand) instead of standard normal (torch.randn)"
 
 
-# The function that touches lib
+# The functions that touch lib
 
 def noise(batch, t, baralphas, seed):
     """Return the results of two calls of add_noise, and its inputs after the calls."""
@@ -38,12 +38,19 @@ def noise(batch, t, baralphas, seed):
                       (result if isinstance(result, (tuple, list)) else [result])]}
 
 
+def changes_seed(batch, t, baralphas, seed):
+    from lib.utils import add_noise
+    torch.manual_seed(seed)
+    add_noise(torch.tensor(batch), t if isinstance(t, int) else torch.tensor(t), torch.tensor(baralphas))
+    return torch.initial_seed() != seed
+
+
 # What is expected, in float64
 
 def random_schedule(rng):
-    """Return products of alphas, from 0.999 to 0.0001, so far apart that a timestep can be told from its neighbours."""
+    """Return products of alphas, from 0.9999 to 0.0001, so far apart that neighbouring timesteps can be told apart."""
     roots = np.linspace(0.95, 0.1, T) + rng.uniform(-0.01, 0.01, T)
-    roots[[0, -1]] = 0.9995, 0.01
+    roots[[0, -1]] = 0.99995, 0.01
     return (roots ** 2).astype(np.float32)
 
 
@@ -155,6 +162,11 @@ def run(call, batch, t, baralphas):
                  When("the numbers are float64, like NumPy's random numbers, but the network needs float32: convert "
                       "them with .float()", "torch.float64" in got["kinds"]),
              ])
+    if not all(np.isfinite(eps).all() for _, eps in results):
+        fail(what=f"eps of {len(batch)} point{'s' * (len(batch) > 1)}", expected="finite numbers",
+             got="NaN or infinite numbers", read=READ,
+             hints=[When("a statistic of the batch is used, such as its standard deviation, which a single point does "
+                         "not have", len(batch) == 1)])
     for name, before, after in zip(("batch", "t", "baralphas"), (batch, t, baralphas), got["after"]):
         if not np.array_equal(before, after):
             fail(what=f"The caller's {name} after add_noise", expected="unchanged", got="changed",
@@ -215,7 +227,14 @@ def check_mix(call, batch, t, baralphas):
 @task("2.2")
 def test_a_timestep_for_each_point(call):
     """Each point gets noise of its own timestep, t: B,1."""
-    check_mix(call, **inputs(first=1, last=T - 2))
+    given = inputs(first=1, last=T - 2)
+    check_mix(call, **given)
+    given["batch"] *= 1000
+    for noisy, eps in run(call, **given):
+        expected, _ = explanations(noisy, eps, **given)
+        assert_close(what="The noisy points, for points of a size of 1000", got=noisy, expected=expected, read=READ,
+                     hints=[When("the noisy points are limited to a range (clamp), but points may be anywhere",
+                                 np.abs(noisy).max() < 0.9 * np.abs(expected).max())])
 
 
 @task("2.2")
@@ -243,11 +262,16 @@ def test_few_points(call, points):
 @pytest.mark.parametrize("t", ["a timestep for each point", "an int"])
 def test_noise_is_standard_normal(call, t):
     """eps is from N(0, I): each point, each coordinate and each call has its own number."""
-    run(call, **inputs())   # a small batch first: with wrong shapes, a large one could fill the memory
+    few = []                # small batches first: with wrong shapes, a large one could fill the memory
+    for timestep in (0, T - 1):
+        few += [eps for _, eps in run(call, **(dict(inputs(), t=timestep) if t == "an int" else inputs()))]
+    standardised = any(np.ptp([statistic(eps, axis) for eps in few], axis=0).max() < 1e-5
+                       for statistic in (np.mean, np.std) for axis in (None, 0))
     given = inputs(SAMPLES)
     (_, eps), (_, second) = run(call, **(dict(given, t=4) if t == "an int" else given))
     constant = [When(mistake, np.abs(difference).max() < 1e-3) for mistake, difference in (
         ("there is no noise", eps),
+        ("there is no noise at timestep 0, but it is a timestep like the others", few[0]),
         ("the points are returned as eps", eps - given["batch"]),
         ("the noise is the same on every call, or nothing is drawn: draw eps in every call, without a seed",
          eps - second),
@@ -255,9 +279,14 @@ def test_noise_is_standard_normal(call, t):
         ("all points get the same noise vector: eps must have the batch's shape", np.ptp(eps, axis=0)),
         ("both coordinates of a point get the same number: eps must have the batch's shape", np.ptp(eps, axis=1)),
     )]
+    constant.append(When("the noise is standardised: all batches have the same mean or standard deviation, but those "
+                         "of independent numbers vary", standardised))
     if any(hint.shown for hint in constant):
         fail(what=f"eps of {SAMPLES} points, with {t}", expected="random and independent numbers",
-             got="the same numbers again and again", hints=constant, read=READ)
+             got="other numbers", hints=constant, read=READ)
+    if call(changes_seed, **inputs(), seed=fresh()):
+        fail(what="The seed of PyTorch's random numbers after add_noise", expected="unchanged", got="changed",
+             hints=[When("a seed is set (torch.manual_seed): every batch would get the same noise", True)], read=READ)
     of_eps = f"of eps over {SAMPLES} points, with {t}"
     baralpha = given["baralphas"].astype(np.float64)[4 if t == "an int" else given["t"]]
     scale = np.sqrt(1 - baralpha)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tests.support import (
     Gives,
@@ -76,14 +77,41 @@ class Lines(nn.Module):
         return self.slope[t] * x + self.shift[t]
 
 
+class Losses:
+    """A replacement for lib.run.Run, which only keeps the mean loss of each epoch."""
+
+    def __init__(self):
+        self.means = []
+
+    def start(self, **_):
+        return 1
+
+    def seed_epoch(self, epoch):
+        pass
+
+    def end_epoch(self, metrics):
+        self.means.append(metrics["loss"])
+
+    def diverged(self, reason):
+        fail(what="The mean loss of an epoch", expected="a finite number", got=reason, read=READ,
+             hints=[When("the gap never sets `loss`, which the lines after it use", "nan" in reason)])
+
+
 # The functions that touch lib
 
-def run_train(points, baralphas, model, optimizer, batch_size, epochs, scheduler=None, ema=None):
+def run_train(points, baralphas, model, optimizer, batch_size, epochs, scheduler=None, ema=None, run=None):
     from lib.train_diffusion import train
     args = SimpleNamespace(batch_size=batch_size, device="cpu", epochs=epochs, diffusion_steps=len(baralphas),
                            dataset="moons", verbose=False)
     try:
-        return train(points, args, model, optimizer, torch.tensor(baralphas), scheduler, ema)
+        return train(points, args, model, optimizer, torch.tensor(baralphas), scheduler, ema, run)
+    except (AttributeError, UnboundLocalError) as error:
+        for name, sign in (("losses", "has no attribute 'append'"), ("epoch", "'first_loss'")):
+            if sign in str(error):
+                fail(what=f"The variable `{name}` of train after the gap", expected="unchanged", got="another value",
+                     read=READ,
+                     hints=[When(f"the gap overwrites `{name}`, which the lines below use: choose another name", True)])
+        raise
     except RuntimeError as error:
         if "does not require grad" not in str(error):
             raise
@@ -100,20 +128,27 @@ def run_train(points, baralphas, model, optimizer, batch_size, epochs, scheduler
 def follow_train(points, baralphas, weight, batch_size, epochs, learning_rate, seed):
     """Record what train passes to a model and to an optimizer, and how it changes them."""
     torch.manual_seed(seed)
-    model, ema, steps, points = Network(weight), Network(weight), [], points.copy()
+    model, ema, steps, points, losses = Network(weight), Network(weight), [], points.copy(), Losses()
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
     scheduler = torch.optim.lr_scheduler.MultiplicativeLR(optimizer, lambda _: 1.0)     # it only counts its steps
 
-    def note(*_):
+    optimizer.state[model.weight]["earlier"] = "what it remembers of the steps before"
+
+    def note(stepped, *_):
         gradient = model.weight.grad
         steps.append({"calls": len(model.calls), "weight": model.weight.detach().clone(),
-                      "rate": optimizer.param_groups[0]["lr"],
+                      "new_optimizer": stepped is not optimizer, "rate": optimizer.param_groups[0]["lr"],
                       "gradient": None if gradient is None else gradient.clone(),
                       "backward": any(call["gradients"] for call in model.calls[-1:])})
 
-    optimizer.register_step_post_hook(note)
-    loss = run_train(points, baralphas, model, optimizer, batch_size, epochs, scheduler, ema)
-    return {"calls": model.calls, "steps": steps, "scheduler_steps": scheduler.last_epoch, "loss": loss,
+    hook = register_optimizer_step_post_hook(note)
+    try:
+        loss = run_train(points, baralphas, model, optimizer, batch_size, epochs, scheduler, ema, losses)
+    finally:
+        hook.remove()
+    return {"seeded": torch.initial_seed() != seed, "forgetful": "earlier" not in optimizer.state[model.weight],
+            "mean_losses": losses.means,
+            "calls": model.calls, "steps": steps, "scheduler_steps": scheduler.last_epoch, "loss": loss,
             "points": points, "weight": model.weight, "ema": ema.weight}
 
 
@@ -157,14 +192,20 @@ def run(call, points, batch_size, epochs=1, learning_rate=0.0):
                  When("the model is not called in every batch: is there a return, a break or a condition in the gap?",
                       True),
              ])
+    if any(step["new_optimizer"] for step in steps):
+        fail(what="The optimizer that takes a step", expected="the one given to train", got="a new one", read=READ,
+             hints=[When("the step is taken by a new optimizer, which knows nothing of the steps before", True)])
     if len(steps) != len(batches):
         fail(what=f"How many steps the optimizer takes for {len(batches)} batches", expected=len(batches),
              got=len(steps), read=READ,
              hints=[
-                 When("optimizer.step() is missing", not steps),
+                 When("optimizer.step() is missing, or behind a condition", len(steps) < len(batches)),
                  When("the optimizer takes two steps in every batch", len(steps) == 2 * len(batches)),
                  When("the optimizer takes several steps in every batch", len(steps) > len(batches)),
              ])
+    if got["forgetful"]:
+        fail(what="What the optimizer remembers after train", expected="the steps before", got="nothing", read=READ,
+             hints=[When("the gap clears the optimizer's state, which Adam needs", True)])
     if got["scheduler_steps"] != len(batches):
         fail(what=f"How many steps the scheduler of the learning rate takes for {len(batches)} batches",
              expected=len(batches), got=got["scheduler_steps"], read=READ,
@@ -256,6 +297,12 @@ def mistakes_in_range(t, baralphas):
 def far_points(rng, number):
     """Return points so far away that the noise hardly moves them: this shows at which timestep it was added."""
     return (rng.choice([-1, 1], (number, 2)) * rng.uniform(900, 1100, (number, 2))).astype(np.float32)
+
+
+def in_another_order(note, root):
+    """Return whether the points at timestep 0, whose noise is small, are far points of the batch, in whatever place."""
+    points = note.x[note.t[:, 0] == 0] / root
+    return len(points) > 0 and np.all(np.abs(points[:, None] - note.x_0).max(axis=2).min(axis=1) < 1)
 
 
 def near_points(rng, number):
@@ -402,7 +449,10 @@ def distance_to_data(slope, shift, roots, mean, deviation):
 def test_timesteps_are_drawn_uniformly(call):
     """Each point of each batch gets an integer from 0 to T - 1, all equally likely."""
     rng = np.random.default_rng(fresh())
-    notes, _, _ = run(call, near_points(rng, SAMPLES), BATCH)
+    notes, _, got = run(call, near_points(rng, SAMPLES), BATCH)
+    if got["seeded"]:
+        fail(what="The seed of PyTorch's random numbers after train", expected="unchanged", got="changed", read=READ,
+             hints=[When("a seed is set (torch.manual_seed): every batch would get the same noise", True)])
     t = np.array([note.t.ravel() for note in notes])
     counts = np.bincount(t.ravel(), minlength=T)
     same_in_batch, same_in_batches = not np.ptp(t, axis=1).any(), not np.ptp(t, axis=0).any()
@@ -426,6 +476,21 @@ def test_timesteps_are_drawn_uniformly(call):
         if same:
             fail(what=f"The timesteps of {len(t)} batches", expected="random and independent numbers",
                  got="the same numbers again and again", hints=[When(mistake, True)], read=READ)
+    place = np.tile(np.arange(BATCH), (len(t), 1))
+    for name, one, other in (("the timesteps of a point and of the next", t[:, :-1], t[:, 1:]),
+                             ("a point's place in the batch and its timestep", place, t)):
+        # standard error of a correlation: at most 1 / sqrt(SAMPLES - len(t)) = 0.007
+        assert_close(what=f"The correlation between {name}, over {SAMPLES} points",
+                     got=np.corrcoef(one.ravel(), other.ravel())[0, 1], expected=0, rtol=0, atol=0.05, read=READ,
+                     hints=[
+                         When("the timesteps are sorted", not (np.diff(t) < 0).any() or not (np.diff(t) > 0).any()),
+                         When("the timesteps of a batch are not independent of each other", True),
+                     ])
+    notes, _, _ = run(call, near_points(rng, 30), 1)
+    if len({note.t.item() for note in notes}) == 1:
+        fail(what="The timesteps of 30 batches of one point", expected="random and independent numbers",
+             got="the same number in every batch", read=READ,
+             hints=[When("a batch of one point always gets the same timestep: draw it at random", True)])
 
 
 @task("2.2")
@@ -453,6 +518,8 @@ def test_points_have_the_noise_of_their_timestep(call):
             When("the whole batch gets the noise for one timestep, but the model is given different ones",
                  known and not np.ptp(nearest.reshape(-1, BATCH), axis=1).any()),
             When("the model and add_noise get different timesteps: both need the same t", known),
+            When("the points are in another order than in the batch",
+                 all(in_another_order(note, roots[0]) for note in notes)),
             When("the noise is not added as in add_noise: see what the tests of add_noise say", True),
         ])
 
@@ -512,13 +579,17 @@ def test_several_batches(call):
     """Every batch, the smaller last one too, moves the weights by its own gradient; train returns the last loss."""
     points = near_points(np.random.default_rng(fresh()), 64 + 64 + 41)
     notes, _, got = run(call, points, batch_size=64, epochs=2, learning_rate=0.1)
-    earlier = []
+    earlier, losses = [], []
     for number, note in enumerate(notes, 1):
         which = f"in batch {number} of {len(notes)}, in two epochs"
         loss, gradient = check_step(note, learning_rate=0.1, which=which, earlier=earlier)
         earlier.insert(0, gradient)
+        losses.append(loss)
     check_loss(got, loss, "the loss of the last batch")
     check_average(got, notes)
+    assert_close(what="The mean losses of two epochs, which train reports", got=got["mean_losses"],
+                 expected=[np.mean(losses[:3]), np.mean(losses[3:])], rtol=1e-3, atol=1e-5, read=READ,
+                 hints=[When("the gap changes `losses`, which the lines below use: choose another name", True)])
 
 
 @task("2.2")
