@@ -28,7 +28,7 @@ B, L, IMAGE = 7, 5, (3, 32, 32)
 NAMES, UPDATES = ("discriminator", "generator"), ("update_discriminator", "update_generator")
 DISCRIMINATOR, GENERATOR = 0, 1
 RATES = 0.01, 1.0               # learning rates
-SURE = 0.0, 4.5, -7.5           # how sure the discriminator is; below 0 it is sure of the wrong label
+SURE = 0.0, 3.0, -7.0           # how sure the discriminator is; below 0 it is sure of the wrong label
 # "Generated images" and "fake images" are the same; update_generator's argument is called fake_images.
 READ = "the docstrings of update_discriminator and update_generator, and the comments in their gaps"
 CALLED_TWICE = ("one error is backpropagated twice, by itself or as part of a sum, or another gradient is taken "
