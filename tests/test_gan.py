@@ -211,7 +211,7 @@ def leaky(slope):
 
 
 def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+    return np.exp(-np.logaddexp(0, -x))             # does not overflow
 
 
 ACTIVATIONS = {
@@ -219,7 +219,7 @@ ACTIVATIONS = {
     "a softmax, which gives 1 for a single number": np.ones_like,
     "a ReLU6": lambda x: np.clip(x, 0, 6),
     "an ELU": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), "a SiLU": lambda x: x * sigmoid(x),
-    "a softplus": lambda x: np.log1p(np.exp(x)), "a log-sigmoid": lambda x: np.log(sigmoid(x)),
+    "a softplus": lambda x: np.logaddexp(0, x), "a log-sigmoid": lambda x: -np.logaddexp(0, -x),
 }
 ACTIVATIONS.update({f"{first} before {second}": lambda x, one=ACTIVATIONS[first], two=ACTIVATIONS[second]: two(one(x))
                     for first in ("a ReLU", LEAKY, "a tanh", "a sigmoid") for second in ("a tanh", "a sigmoid")})
