@@ -100,7 +100,7 @@ def shapes_in_words(shapes):
     return ", ".join(f"{before} -> {after}" for before, after in shapes) or "none"
 
 
-def check_side_effects(model, training, seed):
+def assert_no_side_effects(model, training, seed):
     """Check that the calls have left the model's mode and PyTorch's seed alone."""
     if model.training != training:
         modes = ["evaluation mode", "training mode"]
@@ -167,12 +167,13 @@ def forward(images, known_z, seed, training=True):
     torch.manual_seed(seed)
     images = torch.tensor(images)
     results = {"encode": model.encode(images), "decode": model.decode(torch.tensor(known_z)), "forward": model(images)}
-    check_side_effects(model, training, seed)
+    assert_no_side_effects(model, training, seed)
     return results
 
 
 def forward_single(image, seed, training):
-    """Return the results of forward for an image with one channel and a single latent variable, and two samples z.
+    """Return the results of forward for an image with one channel and a single latent variable, two samples z of it,
+    and one of two equal images.
 
     Before that, forward gets a batch of four images.
     """
@@ -181,7 +182,8 @@ def forward_single(image, seed, training):
     model = VAE(in_channels=1, in_height=H, in_width=W, latent_size=1).train(training)
     image, zero = torch.tensor(image), torch.zeros(1, 1)
     model(image.repeat(4, 1, 1, 1))
-    return {"forward": model(image), "z": [model.reparameterize(zero, zero) for _ in range(2)]}
+    return {"forward": model(image), "z": [model.reparameterize(zero, zero) for _ in range(2)],
+            "z_of_two": model.reparameterize(zero.repeat(2, 1), zero.repeat(2, 1))}
 
 
 def layers_reached(images, seed):
@@ -190,7 +192,7 @@ def layers_reached(images, seed):
     torch.manual_seed(seed)
     images, weights = torch.tensor(images), [layer.weight for layer in layers]
     results = [*model.encode(images), *model(images)]
-    check_side_effects(model, True, seed)
+    assert_no_side_effects(model, True, seed)
     return [[bool(gradient.any()) for gradient in gradients(result, torch.rand(result.shape), weights)]
             for result in results]
 
@@ -317,7 +319,7 @@ def check_single(call, training=True):
              got=f"{np.ravel(z)[0]:.5g} and {np.ravel(z)[1]:.5g}", read="the docstring of VAE.reparameterize",
              hints=[When("the noise depends on a mean or standard deviation over the batch, which may have one image",
                          not np.isfinite(z).all()),
-                    When("nothing is sampled where the batch has one image", True)])
+                    When("nothing is sampled where the batch has one image", np.ptp(results["z_of_two"]) > 0)])
 
 
 # The tests

@@ -92,8 +92,8 @@ def test_a_mistake_takes_the_share_of_the_tests_that_find_it(filled):
     status, output = run_score(filled, "--seed", "5")
     assert status == 1
     row, = [line for line in output.splitlines() if line.startswith("| 1.2 ")]
-    passed = int(row.split("|")[4].split(" of 6 ")[0])
-    assert passed == 1 and float(row.split("|")[3]) == round(2 * passed / 6, 2)
+    passed = int(row.split("|")[4].split(" of 8 ")[0])
+    assert passed == 1 and float(row.split("|")[3]) == round(2 * passed / 8, 2)
     assert output.count(" tests pass |") == len(WITH_TESTS) and "python -m tests.test_loss" in output
     assert "This looks like a known mistake: the cross entropy is averaged over all pixels" in output
     assert "Read the docstring of VAELoss.forward" in output and "Traceback" not in output
