@@ -290,6 +290,7 @@ def test_unfilled_feedback():
 
 @pytest.mark.parametrize("old, new, words", [
     ("## Major problems\nnone", "## Major problems\n<!-- none -->", 'nothing below "Major problems"'),
+    ("yes\n", "-->" * 9000 + "<!--" * 9000, "is longer than 50000 characters"),
     ("## Major problems\nnone", "", 'the heading "## Major problems" is missing'),
     ("yes\n", "", 'nothing below "Helpful?"'), ("yes\n", "<!-- open\n", "is not closed"),
     ("none\n", "", 'nothing below "Major problems"'), ("hours: [10, 8.5]", "hours: [ ]", "the hours are missing"),
@@ -420,12 +421,12 @@ def test_corrected_files_are_no_edits(filled):
     assert edits.find_edits(filled, originals, today) == ["lib/new.py, line 1: `x = 2` instead of `x = 1`"]
 
 
-def test_repeated_lines_take_no_time():
-    since = time.monotonic()
-    for text in ("a\n" * 20000, "a\nb\n" * 10000, "\n" * 20000 + "b\n" * 3):
-        edits.compare("x", "a\nb\nc\n" * 300, text)
-    assert time.monotonic() - since < 10
-    assert edits.compare("x", "a\nb\nc\n" * 300, "a\n" * 20000) == ["x: too many equal lines to compare"]
+@pytest.mark.parametrize("text, said", [
+    ("a\n" * 20000, "x: too many equal lines to compare"), ("a\nb\n" * 10000, "x: too many equal lines to compare"),
+    ("\n" * 20000 + "b\n" * 3, "x, line 20001: `a` removed")])
+def test_many_repeated_lines(text, said):
+    """They are not compared, since that would take long, unless most are empty."""
+    assert edits.compare("x", "a\nb\nc\n" * 300, text)[0] == said
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
