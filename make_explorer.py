@@ -1,4 +1,4 @@
-"""Make one HTML page in which you can move your trained models by hand. It opens in a browser, without a network.
+"""Make one interactive HTML page of your trained models. It opens in a browser, without a network.
 
     python make_explorer.py                             # all runs in results_*/; the page is explorer.html
     python make_explorer.py results_kl1.0 results_gan   # only these runs

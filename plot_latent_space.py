@@ -1,7 +1,7 @@
 """Draw the latent space of a trained VAE: the decoded grid and the encoded test set.
 
-    python plot_latent_space.py                         # of the run in results_kl1.0/, saved there
-    python plot_latent_space.py --kl_loss_weight 30     # of the run in results_kl30.0/
+    python plot_latent_space.py                         # the run in results_kl1.0/; saves the figure there
+    python plot_latent_space.py --kl_loss_weight 30     # the run in results_kl30.0/
     python plot_latent_space.py --compare 0 1 30        # three runs side by side, in kl_comparison.png
 """
 import sys

@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--diffusion_steps", type=integer(1, 10 ** 4), default=100,
                         help="number of timesteps (default: %(default)s)")
     parser.add_argument("--schedule", choices=("quadratic_cosine", "cosine", "linear"), default="quadratic_cosine",
-                        help="how the noise grows (default: %(default)s)")
+                        help="noise schedule (default: %(default)s)")
     parser.add_argument("--batch_size", type=integer(1), default=2048, help="points per step (default: %(default)s)")
     parser.add_argument("--learning_rate", "--lr", type=number(0, above=True), default=1e-2,
                         help="peak learning rate of Adam (default: %(default)s)")
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--point_embedding", choices=("sinusoidal", "coordinates"), default="sinusoidal",
                         help="how the network gets the point (default: %(default)s)")
     parser.add_argument("--activation", choices=("silu", "relu"), default="silu",
-                        help="of the hidden layers (default: %(default)s)")
+                        help="activation function of the hidden layers (default: %(default)s)")
     parser.add_argument("--evaluate_every", type=integer(1), default=20, metavar="EPOCHS",
                         help="measure the distance to the data every EPOCHS epochs and at the end "
                              "(default: %(default)s)")

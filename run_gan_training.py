@@ -1,7 +1,7 @@
 """Train a GAN on a folder of images.
 
     python run_gan_training.py                          # the flowers, 500 epochs; results in results_gan/
-    python run_gan_training.py --plain --output_dir results_gan_plain       # the assignment's training, nothing added
+    python run_gan_training.py --plain --output_dir results_gan_plain       # plain DCGAN training, no additions
     python run_gan_training.py --data_dir my_photos --output_dir results_gan_photos
     python run_gan_training.py --resume                 # continue a stopped run after its last finished epoch
 """
@@ -23,7 +23,7 @@ def main() -> None:
                         help="learning rate of both Adam optimizers (default: %(default)s)")
     parser.add_argument("--beta1", type=number(0, 0.999), default=0.5,
                         help="Adam's beta1: decay rate of its gradient average (default: %(default)s)")
-    parser.add_argument("--plain", action="store_true", help="train as the assignment describes: no augmentation of "
+    parser.add_argument("--plain", action="store_true", help="train like a plain DCGAN: no augmentation of "
                         "the discriminator's inputs, no moving average of the generator's weights, batches of 128")
     parser.add_argument("--ema_steps", "--average_over", type=number(1), default=500, metavar="STEPS",
                         help="length of the moving average of the generator's weights, in steps (default: %(default)s)")

@@ -1,7 +1,7 @@
 """Generate images with a trained generator.
 
-    python sample_gan.py                                # of the run in results_gan/: samples.png, saved there
-    python sample_gan.py --temperature 0.5 --interpolate 6      # closer to the average image; and a video
+    python sample_gan.py                                # the run in results_gan/; saves samples.png there
+    python sample_gan.py --temperature 0.5 --interpolate 6      # less varied images, and a video
     python sample_gan.py --checkpoint docs/gan_generator.pt     # the project's own, or one of an earlier year
     python sample_gan.py --nearest dataset_flowers_64px         # has it learned, or copied?
 """

@@ -151,9 +151,10 @@ def medians(values: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("painted", type=Path)
-    parser.add_argument("photographs", type=Path)
+    parser = argparse.ArgumentParser(prog="python -m course.compare_flowers", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("painted", type=Path, help="folder of painted flowers")
+    parser.add_argument("photographs", type=Path, help="folder of photographs")
     parser.add_argument("--small", action="store_true", help="a trial in seconds: classifiers of one epoch")
     args = parser.parse_args()
     torch.set_num_threads(1)    # so the numbers do not depend on the number of cores; hardly slower

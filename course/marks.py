@@ -174,7 +174,7 @@ def _write(path: Path, lines: Sequence[Sequence[str]], mode: str) -> None:
 
 
 def main() -> None:
-    parser = Parser((__doc__ or "").split("\n\n", 1)[-1])
+    parser = Parser((__doc__ or "").split("\n\n", 1)[-1], prog="python -m course.marks")
     parser.add_argument("scores", metavar="SCORES", type=Path, help="the folder that python -m course.grade wrote")
     parser.add_argument("--teams", metavar="FILE", type=Path, required=True,
                         help="a CSV file with the columns submission, name and number, and a row for each student")

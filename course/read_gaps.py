@@ -333,7 +333,7 @@ def listing(submissions: Sequence[Submission], files: Files, task: str = "") -> 
 
 def main() -> None:
     files = gap_files(ROOT)
-    parser = Parser((__doc__ or "").split("\n\n", 1)[-1])
+    parser = Parser((__doc__ or "").split("\n\n", 1)[-1], prog="python -m course.read_gaps")
     parser.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSION",
                         help="a student's repository: a folder, a zip file or a tar file")
     parser.add_argument("--task", choices=sorted({gap.task for _, gaps in files.values() for gap in gaps}),

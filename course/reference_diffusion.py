@@ -37,7 +37,7 @@ Points = Union[np.ndarray, torch.Tensor]            # N,2
 
 TEXTBOOK = ("--schedule", "cosine", "--point_embedding", "coordinates", "--activation", "relu",
             "--time_embedding", "index", "--learning_rate", 1e-3)
-PARTS: Dict[str, Sequence] = {                      # each adds one to the part before
+PARTS: Dict[str, Sequence] = {                      # each adds something to the part before
     "textbook": TEXTBOOK, "+ sines of t, higher rate": TEXTBOOK[:6], "+ schedule": TEXTBOOK[2:6],
     "+ sines of the point": TEXTBOOK[4:6], "+ SiLU: the defaults": ()}
 

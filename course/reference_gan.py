@@ -77,7 +77,7 @@ def main() -> None:
     (docs / "images").mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     save_panels({"training images": load_images(DATA).sample_crops(torch.randperm(800)[:48]),
-                 f"the assignment's training (--plain), {some} epochs": sample(folders["plain"]),
+                 f"plain DCGAN training (--plain), {some} epochs": sample(folders["plain"]),
                  f"the default, {some} epochs": sample(folders["default"]),
                  f"the default, {many:,} epochs": sample(long)}, docs / "images" / "gan_samples.png")
     for name, source in (("gan_loss_curves.png", folders["default"] / "loss_curves.png"),

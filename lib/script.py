@@ -35,8 +35,8 @@ def say(text: str) -> None:
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser with one-line errors, no abbreviated flags, and a description that is printed verbatim."""
 
-    def __init__(self, description: str) -> None:
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+    def __init__(self, description: str, prog: Optional[str] = None) -> None:
+        super().__init__(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                          allow_abbrev=False)
 
     def parse_args(self, args: Optional[Sequence[str]] = None,  # type: ignore[override]

@@ -82,8 +82,8 @@ def warning(model: VAE, loader: Loader, device: Union[str, torch.device], histor
 
     It has failed if the KL term is a hundred times the reconstruction term of an untrained model, or if test images are
     reconstructed worse than by an untrained model, or worse than by the mean image (mean_term) and no better than an
-    epoch ago. With a KL weight of 30 or more, a model decodes the mean image and stays within 2 % of that term, so 5 %
-    are allowed.
+    epoch ago. A model whose reconstructions are close to the mean image has not failed, so up to 5 % more than
+    mean_term is allowed.
     """
     row, x = history[-1], next(iter(loader))[0].to(device)
     untrained = math.log(2) * x[0].numel()          # all pixels are 0.5

@@ -52,7 +52,7 @@ def write_flowers(folder: Path, count: int, size: int, seed: int, processes: int
 
 
 def main() -> None:
-    parser = Parser(__doc__)
+    parser = Parser(__doc__, prog="python -m course.flowers")
     parser.add_argument("folder", metavar="DIR", type=Path, help="a new or empty folder")
     parser.add_argument("--count", type=integer(1, 10 ** 6), default=800, help="number of images (default: 800)")
     parser.add_argument("--size", type=integer(8, 1024), default=64, help="shorter side in pixels (default: 64)")

@@ -29,7 +29,7 @@ def draw_sheet(folder: Path, columns: int) -> Image.Image:
 
 
 def main() -> None:
-    parser = Parser(__doc__)
+    parser = Parser(__doc__, prog="python -m course.flowers.sheet")
     parser.add_argument("folder", metavar="DIR", type=Path, help="the dataset")
     parser.add_argument("file", metavar="FILE", type=Path, help="the file to write")
     parser.add_argument("--columns", type=integer(1, 100), default=12, help="images in a row (default: %(default)s)")

@@ -192,7 +192,7 @@ def test_stopped_in_training(cwd, alone, signum):
     assert_same_run(cwd / "results_gan", alone / "results_gan")
 
 
-# What is added to the assignment's training
+# What is added to plain DCGAN training
 
 def test_moved_images_go_on_mirrored():
     """Row i of a image of rows 0, 1, 2, ... shows the row |i + down|; in 400 images each way of moving occurs."""
