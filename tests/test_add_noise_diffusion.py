@@ -142,9 +142,9 @@ def shape_hints(result, points):
 
 
 def other_timesteps(rng, t):
-    """Return timesteps of the same kind as t: another int, or an array without the ends of the schedule."""
+    """Return timesteps of the same kind as t, without the ends of the schedule: another int, or an array."""
     if isinstance(t, int):
-        return int(rng.choice([timestep for timestep in range(T) if timestep != t]))
+        return int(rng.choice([timestep for timestep in range(1, T - 1) if timestep != t]))
     return 1 + rng.permutation(np.arange(t.size) + rng.integers(T)).reshape(t.shape) % (T - 2)
 
 

@@ -150,7 +150,7 @@ FAMILIES = {
         ("t), eps)", "t) * #, eps)", ""),
         (", t), eps)", " [*|+] #, t), eps)", ""),
         ("t), eps)", "t).sub(eps).[abs() ** 3|cosh()|exp()], 0 * eps)", ""),
-        ("add_noise(batch, t", "add_noise([batch * #|batch + #|batch.flip(0)], t", ""),
+        ("add_noise(batch, t", "add_noise([batch * #|batch + #|batch.flip(0)], t", "in another order"),
         (", t), eps)", ", [t * #|t + #]), eps)", ""),
         ("optimizer.step()",
          "for p in model.parameters():\n    p.grad.[add_(#)|sin_()|abs_()|tanh_()]\noptimizer.step()",
@@ -159,7 +159,7 @@ FAMILIES = {
     "Generator.__init__": [
         ("nn.ReLU(),\n    nn.ConvTranspose2d(8 * m, 4",
          "nn.[SELU|Mish|GELU|Hardswish|Softsign|Hardtanh|ReLU6|Tanhshrink]"
-         "(),\n    nn.ConvTranspose2d(8 * m, 4", ""),
+         "(),\n    nn.ConvTranspose2d(8 * m, 4", "there is a ReLU6"),
         ("nn.Tanh()", "nn.[Softsign|Hardtanh|SELU|Mish|Tanhshrink|Softshrink|Hardsigmoid]()", ""),
         ("4 * m, 2 * m, 4, 2, 1", "4 * m, 2 * m, 4, 2, 1, dilation=[2|3]", "dilation"),
         ("nn.BatchNorm2d(4 * m)", "nn.BatchNorm2d(4 * m, momentum=[0.05|0.2], eps=#)", "eps=|momentum="),
@@ -169,7 +169,7 @@ FAMILIES = {
     "Discriminator.__init__": [
         ("nn.LeakyReLU(0.2),\n    nn.Conv2d(m, 2",
          "nn.[SELU|Mish|GELU|Hardswish|Softsign|Hardtanh|ReLU6|Tanhshrink](),\n"
-         "    nn.Conv2d(m, 2", ""),
+         "    nn.Conv2d(m, 2", "there is a ReLU6"),
         ("nn.Sigmoid()", "nn.[Softsign|Hardtanh|SELU|Mish|Tanhshrink|Softshrink|Hardsigmoid|ReLU|Softplus]()",
          "but there is a (ReLU|softplus)"),
         ("nn.BatchNorm2d(4 * m)", "nn.BatchNorm2d(4 * m, momentum=[0.05|0.2], eps=#)", "eps=|momentum="),
