@@ -349,7 +349,7 @@ def mistakes_in_loss(note, difference):
     target = difference + note.eps - got * n / 2    # what the prediction is compared with, if the rest is right
     independent = all(abs(np.corrcoef(target.ravel(), other.ravel())[0, 1]) < 6 / n ** 0.5
                       for other in (note.eps, note.x, note.x_0, difference + note.eps))
-    return [When(mistake, close(got, given, rtol=1e-4, atol=2e-6 * np.abs(given).max()))
+    return [When(mistake, close(got, given, rtol=1e-4, atol=1e-5 * np.abs(given).max()))
             for mistake, given in known_losses(note, difference)] + [
         When("the prediction is compared with newly drawn noise; compare it with the eps that add_noise returned with "
              "the noisy points", independent and is_normal(target)
