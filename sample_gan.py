@@ -2,7 +2,7 @@
 
     python sample_gan.py                                # the run in results_gan/; saves samples.png there
     python sample_gan.py --temperature 0.5 --interpolate 6      # less varied images, and a video
-    python sample_gan.py --checkpoint docs/gan_generator.pt     # the project's own, or one of an earlier year
+    python sample_gan.py --checkpoint docs/gan_generator.pt --output_dir results_gan_reference  # the project's own
     python sample_gan.py --nearest dataset_flowers_64px         # has it learned, or copied?
 """
 import sys
